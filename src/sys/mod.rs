@@ -1,0 +1,2 @@
+//! The only `unsafe`.
+#![allow(unsafe_code)]
