@@ -22,9 +22,10 @@ pub enum Protocol {
 pub fn config(protocol: Protocol) -> Result<Arc<ClientConfig>, String> {
     static CONFIGS: OnceLock<Result<[Arc<ClientConfig>; 2], String>> = OnceLock::new();
     let configs = CONFIGS.get_or_init(|| {
-        let http = build(&extra_ca_files())?;
-        let websocket = http.clone();
-        Ok([Arc::new(ClientConfig { alpn_protocols: vec![b"http/1.1".to_vec()], ..http }), Arc::new(websocket)])
+        let websocket = build(&extra_ca_files())?;
+        let mut http = websocket.clone();
+        http.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok([Arc::new(http), Arc::new(websocket)])
     });
     match configs {
         Ok(configs) => Ok(Arc::clone(&configs[usize::from(protocol == Protocol::WebSocket)])),

@@ -4,7 +4,7 @@
 use super::connections::Key;
 use super::credentials::Credential;
 use super::downstream::{Client, Upload};
-use super::route::{Class, Route, upstream_target};
+use super::route::{Class, Lane, Route, upstream_target};
 use super::tap::Tap;
 use super::workspace::{self, OVERRIDE_HEADER, OVERRIDE_US};
 use super::{ProfileId, Shared, affinity, check};
@@ -114,6 +114,7 @@ impl Target {
     /// else is codex's, in its order and spelling (spec S-60).
     pub fn head(&self, shared: &Shared, call: &Call<'_>) -> Vec<u8> {
         let request = call.request;
+        let is_upgrade = call.route.lane == Lane::WebSocket;
         let headers = request.headers();
         let authority = self.url.authority();
         let cookie = shared.jar.header(call.sender.id(), &self.url);
@@ -142,6 +143,13 @@ impl Target {
             let is = |other: &str| name.eq_ignore_ascii_case(other);
             if is("host") {
                 Edit::Set(authority.as_bytes())
+            } else if is_upgrade && is("connection") {
+                Edit::Set(b"Upgrade")
+            } else if is_upgrade && is("upgrade") {
+                Edit::Keep
+            // What is compressed or re-framed by agreement could not be read here.
+            } else if is_upgrade && (is("sec-websocket-extensions") || is("sec-websocket-protocol")) {
+                Edit::Drop
             } else if is("authorization") && ours {
                 authorization.map_or(Edit::Drop, |value| Edit::Set(value.as_bytes()))
             } else if is("chatgpt-account-id") && ours {
@@ -197,7 +205,6 @@ fn talk(
     let mut until = clock::now() + SEND_LIMIT;
     let mut was_whole = false;
     loop {
-        let failed = |cause| Err((cause, if was_whole { Phase::Head } else { Phase::Send }));
         let mut broken = None;
         loop {
             let pending = if sent_first < first.len() { &first[sent_first..] } else { &upload.bytes[sent_body..] };
@@ -222,6 +229,7 @@ fn talk(
             was_whole = true;
             until = clock::now() + first_byte;
         }
+        let failed = |cause| Err((cause, if whole { Phase::Head } else { Phase::Send }));
         let wants_body = !upload.is_done() && upload.bytes.len() - sent_body < READ_AHEAD;
         if wants_body && pull(upload, client)? {
             continue;

@@ -40,6 +40,12 @@ pub struct Trace {
     began: Instant,
 }
 
+impl Trace {
+    pub fn new(tag: Tag) -> Trace {
+        Trace { tag, profile: None, attempts: 0, began: clock::now() }
+    }
+}
+
 /// Serves requests of one connection until it is quiet: given back then; or closed: `None`.
 pub fn serve(shared: &Shared, mut client: Client) -> Option<Client> {
     // The listener hands over a connection on which something has come.
@@ -97,7 +103,7 @@ fn one(shared: &Shared, client: &mut Client, request: &Request) -> Ended {
     if request.headers().has_token("expect", "100-continue") && !upload.is_done() && client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").is_err() {
         return Ended::Close;
     }
-    let mut trace = Trace { tag: shared.tag("http"), profile: None, attempts: 0, began: clock::now() };
+    let mut trace = Trace::new(shared.tag("http"));
     let ended = match route.class {
         Class::Model => rotate::serve(shared, client, request, &route, &mut upload, &mut trace),
         Class::Check => check::serve(shared, client, request, &route, trace.tag),
@@ -117,7 +123,7 @@ fn auxiliary(shared: &Shared, client: &mut Client, request: &Request, route: &Ro
         Err(error) if error.client_gone() => client_fault(client, upload),
         Err(error) => {
             note_connect_error(shared, trace.tag, route, &error);
-            unavailable(client, &format!("prodex: {error}."), trace)
+            unavailable(client, &format!("prodex: {error}."))
         }
     }
 }
@@ -132,6 +138,8 @@ pub fn relay(shared: &Shared, client: &mut Client, answer: Answer, owner: Option
     let status = answer.head.status();
     let committed = clock::now();
     let is_stream = answer.tap.is_event_stream();
+    // A trouble that decided before commit was recorded then.
+    let known_before = answer.tap.terminal.is_some();
     let mut terminal = None;
     let relayed = relay::run(shared, answer, client, true, |tap| {
         let Some((id, _)) = owner else { return };
@@ -145,7 +153,7 @@ pub fn relay(shared: &Shared, client: &mut Client, answer: Answer, owner: Option
         match &terminal {
             Some(Event::Completed) => shared.ledger.succeed(id, session),
             // Too late for this turn, in time for the next.
-            Some(Event::Trouble(trouble)) if committed_fresh(trace, committed) => {
+            Some(Event::Trouble(trouble)) if !known_before => {
                 rotate::record(shared, tag, id, trouble, shared.wallet.fingerprint(id));
             }
             None if !is_stream && status < 300 && relayed.end == End::Whole => shared.ledger.succeed(id, session),
@@ -179,11 +187,6 @@ pub fn relay(shared: &Shared, client: &mut Client, answer: Answer, owner: Option
     Ended::after(relayed.keep)
 }
 
-/// A trouble that decided the answer before commit was recorded then.
-fn committed_fresh(_trace: &Trace, _committed: Instant) -> bool {
-    true
-}
-
 pub fn learn_response(shared: &Shared, response: &str, id: ProfileId) {
     if shared.ledger.learn(Key::Response(response), id) {
         shared.journal.note(Marker::Binding, format_args!("response_ids profile={} count=1 first=Some({response:?})", shared.name(id)));
@@ -191,7 +194,7 @@ pub fn learn_response(shared: &Shared, response: &str, id: ProfileId) {
 }
 
 /// Nobody can serve: said in words that codex shows (spec S-56).
-pub fn unavailable(client: &mut Client, message: &str, _trace: &Trace) -> Ended {
+pub fn unavailable(client: &mut Client, message: &str) -> Ended {
     let _ = client.write_all(&local_answer(503, "service_unavailable", message));
     Ended::Close
 }

@@ -8,6 +8,7 @@ use super::Shared;
 use crate::net::stream::Stream;
 use crate::sys::clock;
 use crate::sys::poll::{self, Watch};
+use crate::sys::socket;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -105,7 +106,7 @@ fn accept(listener: &TcpListener, quiet: &mut Vec<Client>) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             // The peer is gone already, or descriptors are short: the latter needs a pause to recover.
             Err(error) => {
-                if error.raw_os_error() == Some(libc_emfile()) {
+                if socket::out_of_descriptors(&error) {
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 return;

@@ -22,6 +22,7 @@ pub mod saver;
 pub mod select;
 pub mod session;
 pub mod tap;
+pub mod turn;
 pub mod verdict;
 pub mod websocket;
 pub mod workspace;

@@ -1,9 +1,10 @@
 //! A model request over HTTP: select, try, judge, until an answer goes to codex or nobody is left (spec S-56 to S-59).
 //! This is the loop; the rules are in `select`, `verdict`, `health` and `budget`.
 
-use super::affinity::Claims;
+use super::affinity::{Claims, Key, TURN_STATE_HEADER};
 use super::attempt::{self, Answer, Call, Sender};
 use super::budget::Budget;
+use super::credentials::Credential;
 use super::downstream::{Client, Upload};
 use super::exchange::{self, Ended, Trace};
 use super::health::Backoff;
@@ -13,10 +14,11 @@ use super::select::{Ask, Decision, Why};
 use super::tap::CAPTURE;
 use super::verdict::{self, Event, Trouble};
 use super::{ProfileId, Shared};
-use crate::net::{Cause, NetError, Patience};
+use crate::net::{Cause, NetError, Patience, Phase};
 use crate::sys::clock;
 use crate::wire::head::Request;
 use crate::wire::json;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// With somebody else to ask, a silent upstream is left after this; a stream's head comes within a second or two.
@@ -31,107 +33,120 @@ pub const HOLD_TIME: Duration = Duration::from_secs(10);
 pub const HOLD_BYTES: usize = 256 * 1024;
 
 /// What one try came to.
-enum Tried {
-    /// Codex gets this answer.
-    Commit(Box<Answer>),
-    /// Somebody else may do better. The answer is kept: it may turn out to be the best there is.
-    Trouble(Trouble, Option<Box<Answer>>),
+pub enum Tried<T> {
+    /// Codex gets this.
+    Commit(T),
+    /// Somebody else may do better. What came is kept: it may turn out to be the best there is.
+    Trouble(Trouble, T),
+    Failed(NetError),
     ClientGone,
 }
 
-pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Route, upload: &mut Upload, trace: &mut Trace) -> Ended {
-    let tag = trace.tag;
-    let mut claims = Claims::of_headers(|name| request.headers().value(name));
-    claims.previous_response = plain_previous_response(request, client, upload);
-    let session = claims.session;
-    let mut ask = shared.ledger.ask(&claims, route.lane == Lane::Compact);
-    let pinned = ask.owner.is_some() && !ask.movable;
-    let turn_state_owner = claims.turn_state.and_then(|id| shared.ledger.owner(super::affinity::Key::TurnState(id)));
-    let mut budget = Budget::new(clock::now(), pinned);
-    let mut refusals: Option<(Trouble, ProfileId, Box<Answer>)> = None;
-    let mut last_error: Option<NetError> = None;
-    loop {
-        let Decision::Use(id, why) = shared.ledger.select(&ask, &shared.wallet) else {
-            shared.journal.mark(tag, Marker::CandidateExhausted, format_args!("tried={}", ask.tried.len()));
-            break;
-        };
+/// What all tries together came to.
+pub enum Outcome<T> {
+    Won(ProfileId, T),
+    /// Nobody did better than this: the backend's own words.
+    Refused(ProfileId, T),
+    /// No answer at all, with the last reason.
+    Nobody(Option<NetError>),
+    ClientGone,
+}
+
+/// Selects and tries until something goes to codex or nobody is left. `one` makes one try with a credential.
+pub fn run<T>(
+    shared: &Shared,
+    tag: Tag,
+    ask: &mut Ask,
+    attempts: &mut u32,
+    mut one: impl FnMut(ProfileId, Arc<Credential>, &Ask) -> Tried<T>,
+) -> Outcome<T> {
+    let mut budget = Budget::new(clock::now(), ask.owner.is_some() && !ask.movable);
+    let mut refusal: Option<(Trouble, ProfileId, T)> = None;
+    let mut last_error = None;
+    while let Decision::Use(id, why) = shared.ledger.select(ask, &shared.wallet) {
         if !budget.take(clock::now()) {
             let elapsed = budget.elapsed(clock::now()).as_millis();
-            shared.journal.mark(tag, Marker::PrecommitBudgetExhausted, format_args!("attempts={} elapsed_ms={elapsed}", budget.attempts()));
+            let fields = format_args!("attempts={} elapsed_ms={elapsed}", budget.attempts());
+            shared.journal.mark(tag, Marker::PrecommitBudgetExhausted, fields);
             break;
         }
-        note_candidate(shared, tag, id, why, &ask);
-        trace.attempts = budget.attempts();
-        let foreign = turn_state_owner.is_some_and(|owner| owner != id);
-        let tried = one(shared, client, request, route, upload, id, foreign, &ask, tag, &mut last_error);
-        let (trouble, answer) = match tried {
-            Tried::Commit(answer) => return commit(shared, client, *answer, id, session, trace),
-            Tried::ClientGone => return exchange::client_fault(client, upload),
-            Tried::Trouble(trouble, answer) => (trouble, answer),
-        };
-        if let Some(answer) = answer
-            && refusals.as_ref().is_none_or(|(kept, ..)| better_refusal(&trouble, kept))
-        {
-            refusals = Some((trouble, id, answer));
-        }
+        *attempts += 1;
+        note_candidate(shared, tag, id, why, ask);
         ask.tried.push(id);
+        let Ok(credential) = shared.wallet.credential(id) else {
+            record(shared, tag, id, &Trouble::Unauthorized, 0);
+            continue;
+        };
+        let token = credential.fingerprint;
+        match one(id, credential, ask) {
+            Tried::Commit(answer) => return Outcome::Won(id, answer),
+            Tried::ClientGone => return Outcome::ClientGone,
+            Tried::Failed(error) if error.client_gone() => return Outcome::ClientGone,
+            Tried::Failed(error) => {
+                let fields = format_args!("profile={} phase={} error={error}", shared.name(id), error.phase.name());
+                shared.journal.mark(tag, Marker::UpstreamConnectError, fields);
+                record(shared, tag, id, &Trouble::Transport, token);
+                last_error = Some(error);
+            }
+            Tried::Trouble(Trouble::Unauthorized, answer) => {
+                // Codex runs under the launching login and knows how to refresh it: it sees the refusal of a token once.
+                // Another login's refusal is not for codex: it would refresh the wrong one (spec S-60).
+                let codex_can_refresh = id == shared.launching && !shared.ledger.refused(id, token);
+                record(shared, tag, id, &Trouble::Unauthorized, token);
+                if codex_can_refresh {
+                    return Outcome::Won(id, answer);
+                }
+            }
+            Tried::Trouble(trouble, answer) => {
+                record(shared, tag, id, &trouble, token);
+                if refusal.as_ref().is_none_or(|(kept, ..)| trouble.better_than(kept)) {
+                    refusal = Some((trouble, id, answer));
+                }
+            }
+        }
     }
-    match refusals {
-        // Nobody did better: codex gets the backend's own words.
-        Some((_, id, answer)) => commit(shared, client, *answer, id, session, trace),
-        None => exchange::unavailable(client, &exhausted(last_error.as_ref()), trace),
+    shared.journal.mark(tag, Marker::CandidateExhausted, format_args!("tried={}", ask.tried.len()));
+    match refusal {
+        Some((_, id, answer)) => Outcome::Refused(id, answer),
+        None => Outcome::Nobody(last_error),
     }
 }
 
-#[allow(clippy::too_many_arguments)] // one try needs what the loop holds
-fn one(
+/// A model request over HTTP.
+pub fn serve(
     shared: &Shared,
     client: &mut Client,
     request: &Request,
     route: &Route,
     upload: &mut Upload,
-    id: ProfileId,
-    drop_turn_state: bool,
-    ask: &Ask,
-    tag: Tag,
-    last_error: &mut Option<NetError>,
-) -> Tried {
-    let credential = match shared.wallet.credential(id) {
-        Ok(credential) => credential,
-        Err(_) => {
-            record(shared, tag, id, &Trouble::Unauthorized, 0);
-            return Tried::Trouble(Trouble::Unauthorized, None);
-        }
-    };
-    let token = credential.fingerprint;
-    let call = Call { request, route, sender: Sender::Profile(id, credential), drop_turn_state };
-    let others = shared.ledger.has_alternative(ask, id, &shared.wallet) && (ask.owner.is_none() || ask.movable);
-    let first_byte = if others && route.lane == Lane::Responses { FIRST_BYTE_OF_MANY } else { FIRST_BYTE };
-    let answered = attempt::http(shared, &call, upload, client, first_byte);
-    let judged = answered.and_then(|answer| {
+    trace: &mut Trace,
+) -> Ended {
+    let tag = trace.tag;
+    let mut claims = Claims::of_headers(|name| request.headers().value(name));
+    claims.previous_response = plain_previous_response(request, client, upload);
+    let session = claims.session;
+    let mut ask = shared.ledger.ask(&claims, route.lane == Lane::Compact);
+    let turn_state_owner = claims.turn_state.and_then(|id| shared.ledger.owner(Key::TurnState(id)));
+    let outcome = run(shared, tag, &mut ask, &mut trace.attempts, |id, credential, ask| {
+        let drop_turn_state = turn_state_owner.is_some_and(|owner| owner != id);
+        let call = Call { request, route, sender: Sender::Profile(id, credential), drop_turn_state };
+        let others = (ask.owner.is_none() || ask.movable) && shared.ledger.has_alternative(ask, id, &shared.wallet);
+        let first_byte = if others && route.lane == Lane::Responses { FIRST_BYTE_OF_MANY } else { FIRST_BYTE };
+        let answer = match attempt::http(shared, &call, upload, client, first_byte) {
+            Ok(answer) => answer,
+            Err(error) => return Tried::Failed(error),
+        };
         let peer = answer.url.authority();
-        judge(shared, client, answer, route.lane, tag).map_err(|cause| NetError { phase: crate::net::Phase::Body, peer, cause })
+        match judge(shared, client, answer, route.lane, tag) {
+            Ok((answer, None)) => Tried::Commit(answer),
+            Ok((answer, Some(trouble))) => Tried::Trouble(trouble, answer),
+            Err(cause) => Tried::Failed(NetError { phase: Phase::Body, peer, cause }),
+        }
     });
-    match judged {
-        Err(error) if error.client_gone() => Tried::ClientGone,
-        Err(error) => {
-            shared.journal.mark(tag, Marker::UpstreamConnectError, format_args!("profile={} phase={} error={error}", shared.name(id), error.phase.name()));
-            record(shared, tag, id, &Trouble::Transport, token);
-            *last_error = Some(error);
-            Tried::Trouble(Trouble::Transport, None)
-        }
-        Ok((answer, None)) => Tried::Commit(Box::new(answer)),
-        Ok((answer, Some(trouble))) => {
-            // Codex runs under this login and knows how to refresh it: it sees the refusal of a token once.
-            let codex_can_refresh = trouble == Trouble::Unauthorized && id == shared.launching && !shared.ledger.refused(id, token);
-            record(shared, tag, id, &trouble, token);
-            match trouble {
-                Trouble::Unauthorized if codex_can_refresh => Tried::Commit(Box::new(answer)),
-                // Another login's refusal is not for codex: it would refresh the wrong one.
-                Trouble::Unauthorized => Tried::Trouble(trouble, None),
-                _ => Tried::Trouble(trouble, Some(Box::new(answer))),
-            }
-        }
+    match outcome {
+        Outcome::Won(id, answer) | Outcome::Refused(id, answer) => commit(shared, client, answer, id, session, trace),
+        Outcome::Nobody(error) => exchange::unavailable(client, &exhausted(error.as_ref())),
+        Outcome::ClientGone => exchange::client_fault(client, upload),
     }
 }
 
@@ -172,8 +187,8 @@ fn judge(shared: &Shared, client: &Client, mut answer: Answer, lane: Lane, tag: 
 fn commit(shared: &Shared, client: &mut Client, answer: Answer, id: ProfileId, session: Option<&str>, trace: &mut Trace) -> Ended {
     let status = answer.head.status();
     note_commit(shared, trace.tag, id, session, status < 400 && !matches!(answer.tap.decided, Some(Event::Trouble(_))));
-    if let Some(turn_state) = answer.head.headers().value(super::affinity::TURN_STATE_HEADER) {
-        shared.ledger.learn(super::affinity::Key::TurnState(turn_state), id);
+    if let Some(turn_state) = answer.head.headers().value(TURN_STATE_HEADER) {
+        shared.ledger.learn(Key::TurnState(turn_state), id);
     }
     trace.profile = Some(id);
     exchange::relay(shared, client, answer, Some((id, session)), trace)
@@ -191,7 +206,7 @@ pub fn note_commit(shared: &Shared, tag: Tag, id: ProfileId, session: Option<&st
     }
 }
 
-pub fn note_candidate(shared: &Shared, tag: Tag, id: ProfileId, why: Why, ask: &Ask) {
+fn note_candidate(shared: &Shared, tag: Tag, id: ProfileId, why: Why, ask: &Ask) {
     let pinned = ask.owner.map_or("None", |owner| shared.name(owner));
     shared.journal.mark(
         tag,
@@ -228,18 +243,7 @@ pub fn record(shared: &Shared, tag: Tag, id: ProfileId, trouble: &Trouble, token
     }
 }
 
-/// Of two refusals, which codex should see: one that passes soon before one that lasts, the earliest reset first.
-pub fn better_refusal(new: &Trouble, kept: &Trouble) -> bool {
-    let rank = |trouble: &Trouble| match trouble {
-        Trouble::Overload { .. } => (0, 0),
-        Trouble::Quota { resets_at, .. } => (1, resets_at.unwrap_or(u64::MAX)),
-        Trouble::NotIncluded => (2, 0),
-        Trouble::Transport | Trouble::Unauthorized => (3, 0),
-    };
-    rank(new) < rank(kept)
-}
-
-fn exhausted(last: Option<&NetError>) -> String {
+pub fn exhausted(last: Option<&NetError>) -> String {
     match last {
         Some(error) => format!("prodex: {error}."),
         None => "prodex: no profile can serve this request: the logins were refused. Run `codex login` again in one of them.".to_owned(),
@@ -273,20 +277,4 @@ fn wait_for_more(client: &mut Client, upload: &mut Upload, until: Instant) -> Op
     }
     let mut watch = [client.stream.watch(true, false)];
     (poll::wait(&mut watch, Some(until)).ok()? && !watch[0].hung_up()).then_some(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_most_helpful_refusal_is_kept() {
-        let quota = |resets_at| Trouble::Quota { resets_at, retry_after: None };
-        let overload = Trouble::Overload { retry_after: None };
-        assert!(better_refusal(&quota(Some(5)), &quota(Some(9))));
-        assert!(better_refusal(&quota(Some(5)), &quota(None)));
-        assert!(!better_refusal(&quota(Some(9)), &quota(Some(5))));
-        assert!(better_refusal(&overload, &quota(Some(1))), "an account with quota left will recover sooner");
-        assert!(better_refusal(&quota(None), &Trouble::NotIncluded));
-    }
 }

@@ -34,6 +34,17 @@ impl Trouble {
             Trouble::Transport => "transport",
         }
     }
+
+    /// Of two refusals, which codex should see: one that passes soon before one that lasts, the earliest reset first.
+    pub fn better_than(&self, other: &Trouble) -> bool {
+        let rank = |trouble: &Trouble| match trouble {
+            Trouble::Overload { .. } => (0, 0),
+            Trouble::Quota { resets_at, .. } => (1, resets_at.unwrap_or(u64::MAX)),
+            Trouble::NotIncluded => (2, 0),
+            Trouble::Transport | Trouble::Unauthorized => (3, 0),
+        };
+        rank(self) < rank(other)
+    }
 }
 
 /// An HTTP error answer (status 400 and above) with its body. `None`: codex must see it, whatever account we take.
@@ -190,6 +201,16 @@ mod tests {
         assert_eq!(seconds("-1"), None);
         assert_eq!(seconds("NaN"), None);
         assert_eq!(seconds("1e300"), Some(MAX_RETRY_AFTER));
+    }
+
+    #[test]
+    fn the_most_helpful_refusal_is_shown() {
+        let overload = Trouble::Overload { retry_after: None };
+        assert!(quota(Some(5), None).better_than(&quota(Some(9), None)));
+        assert!(quota(Some(5), None).better_than(&quota(None, None)));
+        assert!(!quota(Some(9), None).better_than(&quota(Some(5), None)));
+        assert!(overload.better_than(&quota(Some(1), None)), "an account with quota left recovers sooner");
+        assert!(quota(None, None).better_than(&Trouble::NotIncluded));
     }
 
     #[test]

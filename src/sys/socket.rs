@@ -18,3 +18,8 @@ pub fn reset_on_close(socket: &TcpStream) {
         );
     }
 }
+
+/// The process or the machine has no descriptor left: waiting helps, asking again at once does not.
+pub fn out_of_descriptors(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
