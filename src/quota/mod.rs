@@ -2,6 +2,7 @@
 //! Pure: the time is an argument. Knows neither where a reading comes from (`usage`, `probe`) nor how it is drawn.
 
 pub mod schedule;
+pub mod usage;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
