@@ -1,7 +1,11 @@
-//! argv -> Command. Pure.
+//! argv -> Command (spec S-10 to S-13). Pure: knows no file, no environment and no profile.
+//! The words and flags are those of `table`; this file gives them their meaning.
+
+pub mod table;
 
 use crate::error::Error;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use table::{Flag, Spec};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -45,6 +49,7 @@ pub struct ProfileAdd {
     pub activate: bool,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "one per switch of the command line")]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Quota {
     pub profile: Option<String>,
@@ -64,6 +69,319 @@ pub struct Run {
     pub args: Vec<OsString>,
 }
 
-pub fn parse(_args: impl IntoIterator<Item = OsString>) -> Result<Command, Error> {
-    Err(Error::usage("not parsed yet"))
+/// Reads the arguments after the program's name.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Error> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let mut parser = lexopt::Parser::from_args(args);
+    let mut path: Vec<&'static str> = Vec::new();
+    let spec = loop {
+        let spec = table::find(&path).ok_or_else(|| Error::usage("no such command"))?;
+        if !spec.is_group() {
+            break spec;
+        }
+        match parser.next().map_err(|error| describe(&error, spec))? {
+            None => return Ok(Command::Bare(spec.help())),
+            Some(lexopt::Arg::Long("help") | lexopt::Arg::Short('h')) => return Ok(Command::Help(spec.help())),
+            Some(lexopt::Arg::Long("version") | lexopt::Arg::Short('V')) if path.is_empty() => {
+                return Ok(Command::Version);
+            }
+            Some(lexopt::Arg::Value(word)) if word == "help" => return help(&path, &rest(&mut parser)),
+            Some(lexopt::Arg::Value(word)) => path.push(child(spec, &word)?),
+            Some(lexopt::Arg::Long(name)) => return Err(unknown_flag(spec, &format!("--{name}"))),
+            Some(lexopt::Arg::Short(name)) => return Err(unknown_flag(spec, &format!("-{name}"))),
+        }
+    };
+    let Some(given) = read(spec, &mut parser)? else { return Ok(Command::Help(spec.help())) };
+    meaning(spec, given)
 }
+
+/// What was typed after the words of a command.
+#[derive(Default)]
+struct Given {
+    flags: Vec<(&'static str, OsString)>,
+    words: Vec<OsString>,
+}
+
+impl Given {
+    fn has(&self, flag: &str) -> bool {
+        self.flags.iter().any(|(long, _)| *long == flag)
+    }
+
+    fn value(&mut self, flag: &str) -> Option<OsString> {
+        let at = self.flags.iter().position(|(long, _)| *long == flag)?;
+        Some(self.flags.swap_remove(at).1)
+    }
+
+    fn text(&mut self, flag: &str) -> Result<Option<String>, Error> {
+        self.value(flag).map(|value| text(value, &format!("the value of --{flag}"))).transpose()
+    }
+
+    /// A profile named by `-p` or by position, not both.
+    fn profile(&mut self, spec: &Spec) -> Result<Option<String>, Error> {
+        let flag = self.text("profile")?;
+        match (flag, self.words.pop()) {
+            (Some(_), Some(_)) => Err(wrong("a profile is named twice", spec)),
+            (Some(name), None) => Ok(Some(name)),
+            (None, word) => word.map(|word| text(word, "the profile name")).transpose(),
+        }
+    }
+
+    fn conflict(&self, one: &str, other: &str, spec: &Spec) -> Result<(), Error> {
+        if self.has(one) && self.has(other) {
+            return Err(wrong(&format!("--{one} and --{other} exclude each other"), spec));
+        }
+        Ok(())
+    }
+}
+
+/// Reads flags and words by the table; `None` when help is asked for.
+fn read(spec: &'static Spec, parser: &mut lexopt::Parser) -> Result<Option<Given>, Error> {
+    let mut given = Given::default();
+    loop {
+        if spec.passthrough && !own_flag_next(spec, parser) {
+            given.words = rest(parser);
+            if given.words.first().is_some_and(|word| word == "--") {
+                given.words.remove(0);
+            }
+            return Ok(Some(given));
+        }
+        let flag = match parser.next().map_err(|error| describe(&error, spec))? {
+            None => break,
+            Some(lexopt::Arg::Value(word)) => {
+                given.words.push(word);
+                continue;
+            }
+            Some(lexopt::Arg::Long(name)) => {
+                let flag = spec.all_flags().find(|flag| flag.long == name);
+                flag.ok_or_else(|| unknown_flag(spec, &format!("--{name}")))?
+            }
+            Some(lexopt::Arg::Short(name)) => {
+                let flag = spec.all_flags().find(|flag| flag.short == Some(name));
+                flag.ok_or_else(|| unknown_flag(spec, &format!("-{name}")))?
+            }
+        };
+        if flag.long == table::HELP.long {
+            return Ok(None);
+        }
+        if given.has(flag.long) {
+            return Err(wrong(&format!("--{} is given twice", flag.long), spec));
+        }
+        let value = if flag.value.is_some() { value(flag, parser, spec)? } else { OsString::new() };
+        given.flags.push((flag.long, value));
+    }
+    if given.words.len() > spec.arguments.len() {
+        let extra = given.words.last().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+        return Err(wrong(&format!("unexpected argument '{}'", shown(&extra)), spec));
+    }
+    let missing = spec.arguments.get(given.words.len()..).and_then(<[_]>::first);
+    if let Some(missing) = missing.filter(|argument| !argument.name.starts_with('[')) {
+        return Err(wrong(&format!("{} is missing", missing.name), spec));
+    }
+    Ok(Some(given))
+}
+
+/// Whether the next token is a flag of this command: what is not starts the arguments of codex. A switch must stand
+/// alone (`-hx` is codex's), an option may carry its value (`-pNAME`, `-p=NAME`, `--profile=NAME`).
+fn own_flag_next(spec: &'static Spec, parser: &mut lexopt::Parser) -> bool {
+    // Short options of a cluster are left: we are inside a token that was ours.
+    let Some(raw) = parser.try_raw_args() else { return true };
+    let Some(token) = raw.peek().map(OsStr::to_string_lossy) else { return false };
+    if let Some(long) = token.strip_prefix("--") {
+        let name = long.split_once('=').map_or(long, |(name, _)| name);
+        return spec.all_flags().any(|flag| flag.long == name);
+    }
+    let Some(short) = token.strip_prefix('-') else { return false };
+    let mut chars = short.chars();
+    let Some(name) = chars.next() else { return false };
+    let alone = chars.next().is_none();
+    spec.all_flags().any(|flag| flag.short == Some(name) && (alone || flag.value.is_some()))
+}
+
+/// The value of an option. A separate token that looks like a flag is a forgotten value, not a value.
+fn value(flag: &Flag, parser: &mut lexopt::Parser, spec: &Spec) -> Result<OsString, Error> {
+    if let Some(value) = parser.optional_value() {
+        return Ok(value);
+    }
+    let looks_like_flag = |token: &OsStr| token.len() > 1 && token.as_encoded_bytes().starts_with(b"-");
+    let next = parser.try_raw_args().and_then(|mut raw| raw.next_if(|token| !looks_like_flag(token)));
+    next.ok_or_else(|| wrong(&format!("--{} needs a value", flag.long), spec))
+}
+
+fn rest(parser: &mut lexopt::Parser) -> Vec<OsString> {
+    parser.try_raw_args().map(Iterator::collect).unwrap_or_default()
+}
+
+fn meaning(spec: &'static Spec, mut given: Given) -> Result<Command, Error> {
+    Ok(match spec.path {
+        ["profile", "add"] => {
+            given.conflict("codex-home", "copy-from", spec)?;
+            given.conflict("codex-home", "copy-current", spec)?;
+            given.conflict("copy-from", "copy-current", spec)?;
+            Command::ProfileAdd(ProfileAdd {
+                name: given.profile(spec)?.unwrap_or_default(),
+                codex_home: given.value("codex-home"),
+                copy_from: given.value("copy-from"),
+                copy_current: given.has("copy-current"),
+                activate: given.has("activate"),
+            })
+        }
+        ["profile", "import-current"] => {
+            Command::ProfileImportCurrent { name: given.profile(spec)?.unwrap_or_else(|| "default".to_owned()) }
+        }
+        ["profile", "list"] => Command::ProfileList,
+        ["profile", "remove"] => Command::ProfileRemove {
+            delete_home: given.has("delete-home"),
+            name: given.profile(spec)?.unwrap_or_default(),
+        },
+        ["use"] | ["profile", "use"] => match given.profile(spec)? {
+            Some(name) => Command::Use { name },
+            None => return Err(wrong("NAME is missing", spec)),
+        },
+        ["current"] => Command::Current,
+        ["login"] => Command::Login { profile: given.text("profile")?, args: given.words },
+        ["logout"] => Command::Logout { profile: given.profile(spec)? },
+        ["quota"] => {
+            given.conflict("once", "watch", spec)?;
+            Command::Quota(Quota {
+                profile: given.text("profile")?,
+                all: given.has("all"),
+                detail: given.has("detail"),
+                raw: given.has("raw"),
+                once: given.has("once"),
+                base_url: given.text("base-url")?,
+            })
+        }
+        ["run"] => {
+            given.conflict("auto-rotate", "no-auto-rotate", spec)?;
+            let mut args = std::mem::take(&mut given.words);
+            if let [lone] = args.as_slice()
+                && is_session_id(lone)
+            {
+                args.insert(0, "resume".into());
+            }
+            Command::Run(Run {
+                profile: given.text("profile")?,
+                no_auto_rotate: given.has("no-auto-rotate"),
+                skip_quota_check: given.has("skip-quota-check"),
+                base_url: given.text("base-url")?,
+                args,
+            })
+        }
+        _ => return Err(unknown_command(&spec.line(), &[])),
+    })
+}
+
+/// `prodex help profile add`.
+fn help(path: &[&'static str], words: &[OsString]) -> Result<Command, Error> {
+    let mut path = path.to_vec();
+    for word in words {
+        if word == "--help" || word == "-h" {
+            continue;
+        }
+        let spec = table::find(&path).ok_or_else(|| Error::usage("no such command"))?;
+        path.push(child(spec, word)?);
+    }
+    let text = table::find(&path).map(Spec::help).unwrap_or_default();
+    Ok(Command::Help(text))
+}
+
+fn child(group: &'static Spec, word: &OsStr) -> Result<&'static str, Error> {
+    let words: Vec<&'static str> = table::children(group.path).filter_map(|spec| spec.path.last().copied()).collect();
+    let found = words.iter().find(|known| word == **known);
+    found.copied().ok_or_else(|| {
+        let prefix = if group.path.is_empty() { String::new() } else { group.path.join(" ") + " " };
+        // `prodex list` is looked for as `prodex profile list`, too.
+        let below = table::COMMANDS.iter().filter(|spec| spec.path.len() > group.path.len() + 1);
+        let below = below.filter(|spec| spec.path.starts_with(group.path));
+        let candidates = words.iter().map(|known| (*known, format!("{prefix}{known}")));
+        let candidates = candidates.chain(below.map(|spec| (spec.path.last().map_or("", |w| w), spec.path.join(" "))));
+        unknown_command(&format!("{prefix}{}", word.to_string_lossy()), &candidates.collect::<Vec<_>>())
+    })
+}
+
+fn unknown_command(typed: &str, candidates: &[(&str, String)]) -> Error {
+    let error = Error::usage(format!("unknown command '{}'", shown(typed)));
+    let last = typed.rsplit(' ').next().unwrap_or(typed);
+    match closest(last, candidates.iter().map(|(word, full)| (*word, full.as_str()))) {
+        Some(full) => error.next(format!("Did you mean `prodex {full}`?")),
+        None => error.next("See `prodex help`."),
+    }
+}
+
+fn unknown_flag(spec: &'static Spec, typed: &str) -> Error {
+    let error = Error::usage(format!("unknown option '{}' of `{}`", shown(typed), spec.line()));
+    let word = typed.trim_start_matches('-');
+    let flags = spec.all_flags().filter(|flag| !flag.hidden).map(|flag| (flag.long, flag.long));
+    match closest(word, flags).filter(|_| typed.starts_with("--")) {
+        Some(long) => error.next(format!("Did you mean `--{long}`?")),
+        None => error.next(format!("See `{} --help`.", spec.line())),
+    }
+}
+
+/// What was typed, short enough for one line.
+fn shown(word: &str) -> String {
+    let mut chars = word.chars();
+    let short: String = chars.by_ref().take(60).collect();
+    if chars.next().is_some() { short + "…" } else { short }
+}
+
+/// An error about a command line with known words, and the usage that would be right.
+fn wrong(what: &str, spec: &Spec) -> Error {
+    Error::usage(what).next(format!("Usage: `{}`", spec.usage()))
+}
+
+fn describe(error: &lexopt::Error, spec: &'static Spec) -> Error {
+    match error {
+        lexopt::Error::UnexpectedValue { option, .. } => wrong(&format!("{option} takes no value"), spec),
+        lexopt::Error::MissingValue { option: Some(option) } => wrong(&format!("{option} needs a value"), spec),
+        other => wrong(&other.to_string(), spec),
+    }
+}
+
+fn text(value: OsString, what: &str) -> Result<String, Error> {
+    value.into_string().map_err(|_| Error::usage(format!("{what} is not valid UTF-8")))
+}
+
+/// A UUID alone is a session of codex.
+fn is_session_id(word: &OsStr) -> bool {
+    let Some(word) = word.to_str() else { return false };
+    let groups: Vec<&str> = word.split('-').collect();
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
+        && groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// The candidate that was probably meant: at most a third of the letters wrong, or an unfinished word.
+fn closest<'a>(typed: &str, candidates: impl Iterator<Item = (&'a str, &'a str)>) -> Option<&'a str> {
+    if typed.is_empty() || typed.len() > 40 {
+        return None;
+    }
+    let scored = candidates.filter_map(|(word, full)| {
+        let unfinished = typed.len() > 1 && word.starts_with(typed);
+        let distance = if unfinished { 0 } else { edits(typed, word) };
+        (distance <= typed.chars().count().max(3) / 3).then_some((distance, full))
+    });
+    scored.min_by_key(|(distance, _)| *distance).map(|(_, full)| full)
+}
+
+/// Letters to insert, drop, replace or swap with their neighbour.
+fn edits(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let same = usize::from(a[i - 1] != b[j - 1]);
+            let mut best = (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + same);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+#[path = "cli/tests.rs"]
+mod tests;

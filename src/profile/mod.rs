@@ -1,1 +1,86 @@
-//! profile
+//! A profile: a name for one `CODEX_HOME`. Which one is meant when nobody says so.
+//! The list of profiles is `state`'s; what is in a home is `auth`'s, `home`'s and `links`'s.
+
+pub mod auth;
+pub mod home;
+pub mod links;
+pub mod name;
+pub mod shared;
+
+pub use links::ensure_links;
+
+use crate::error::Error;
+use crate::state::State;
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// Valid by `name::validate`.
+    pub name: String,
+    /// Absolute.
+    pub codex_home: PathBuf,
+    /// Ours, under `<root>/profiles`, with links to the shared history; else the user's own `CODEX_HOME`.
+    pub managed: bool,
+    /// As of the last login that we saw; not cleaned, not for the terminal as it is.
+    pub email: Option<String>,
+}
+
+/// The profile that a command is about: the wanted one, else the active one, else the only one.
+pub fn select(state: &State, wanted: Option<&str>) -> Result<Profile, Error> {
+    if let Some(name) = wanted {
+        return state.profile(name).ok_or_else(|| unknown(name));
+    }
+    let mut profiles = state.profiles();
+    if let Some(active) = state.active() {
+        return profiles.into_iter().find(|profile| profile.name == active).ok_or_else(|| {
+            Error::new(format!("active profile '{active}' no longer exists")).next("Choose one with `prodex use NAME`.")
+        });
+    }
+    match (profiles.pop(), profiles.first()) {
+        (Some(only), None) => Ok(only),
+        (Some(last), Some(_)) => {
+            let next =
+                format!("Choose one with `prodex use NAME`, e.g. `prodex use {}`, or pass `-p NAME`.", last.name);
+            Err(Error::new("no active profile selected").next(next))
+        }
+        (None, _) => Err(Error::new("there is no profile yet")
+            .next("Copy your present login with `prodex profile import-current main`.")),
+    }
+}
+
+/// No profile of this name.
+pub fn unknown(name: &str) -> Error {
+    Error::new(format!("profile '{name}' does not exist")).next("See `prodex profile list`.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wanted_then_active_then_the_only_one() {
+        let mut state = State::default();
+        let text = |result: Result<Profile, Error>| match result {
+            Ok(profile) => profile.name,
+            Err(error) => error.to_string(),
+        };
+        assert!(text(select(&state, None)).contains("`prodex profile import-current main`"));
+        let profile = |name: &str| Profile {
+            name: name.into(),
+            codex_home: format!("/h/{name}").into(),
+            managed: true,
+            email: None,
+        };
+        state.insert(&profile("a")).unwrap();
+        assert_eq!(text(select(&state, None)), "a");
+        state.insert(&profile("b")).unwrap();
+        assert!(text(select(&state, None)).contains("`prodex use NAME`"));
+        assert_eq!(text(select(&state, Some("b"))), "b");
+        assert!(text(select(&state, Some("c"))).starts_with("profile 'c' does not exist"));
+        state.set_active(Some("b"));
+        assert_eq!(text(select(&state, None)), "b");
+        assert_eq!(text(select(&state, Some("a"))), "a");
+        state.remove("b");
+        assert!(text(select(&state, None)).starts_with("active profile 'b' no longer exists"));
+    }
+}

@@ -1,0 +1,257 @@
+//! The one table of commands and flags, and the help texts made from it (completions and a man page can be, too).
+//! Knows nothing of argv: `cli.rs` reads the command line by this table.
+
+use std::fmt::Write as _;
+
+/// One command with everything that its help says and its parser accepts.
+pub struct Spec {
+    /// The words after `prodex`; empty for the program itself.
+    pub path: &'static [&'static str],
+    pub about: &'static str,
+    pub arguments: &'static [Argument],
+    pub flags: &'static [Flag],
+    /// Own flags are read up to the first token that is not one of them; the rest is codex's, verbatim (spec S-10).
+    pub passthrough: bool,
+    /// A paragraph under the options, where one line does not say enough.
+    pub more: &'static str,
+}
+
+pub struct Argument {
+    /// As usage shows it: `NAME`, `[NAME]`, `[CODEX_ARG]...`.
+    pub name: &'static str,
+    pub about: &'static str,
+}
+
+pub struct Flag {
+    pub short: Option<char>,
+    pub long: &'static str,
+    /// Name of the value in usage; none for a switch.
+    pub value: Option<&'static str>,
+    pub about: &'static str,
+    /// Accepted and not shown.
+    pub hidden: bool,
+}
+
+const fn switch(long: &'static str, about: &'static str) -> Flag {
+    Flag { short: None, long, value: None, about, hidden: false }
+}
+
+const fn option(long: &'static str, value: &'static str, about: &'static str) -> Flag {
+    Flag { short: None, long, value: Some(value), about, hidden: false }
+}
+
+const fn profile(about: &'static str) -> Flag {
+    Flag { short: Some('p'), long: "profile", value: Some("NAME"), about, hidden: false }
+}
+
+const fn argument(name: &'static str, about: &'static str) -> Argument {
+    Argument { name, about }
+}
+
+/// Every command takes it.
+pub const HELP: Flag =
+    Flag { short: Some('h'), long: "help", value: None, about: "Print this help and exit", hidden: false };
+
+/// The program itself takes it.
+const VERSION: Flag =
+    Flag { short: Some('V'), long: "version", value: None, about: "Print the version and exit", hidden: false };
+
+const BASE_URL: Flag = option(
+    "base-url",
+    "URL",
+    "Backend to talk to, instead of CODEX_CHATGPT_BASE_URL or https://chatgpt.com/backend-api",
+);
+
+const fn spec(path: &'static [&'static str], about: &'static str) -> Spec {
+    Spec { path, about, arguments: &[], flags: &[], passthrough: false, more: "" }
+}
+
+/// In the order in which help lists them; a group stands before its members.
+pub const COMMANDS: &[Spec] = &[
+    Spec {
+        flags: &[VERSION],
+        ..spec(&[], "Manage multiple Codex profiles backed by isolated CODEX_HOME directories.")
+    },
+    spec(&["profile"], "Add, list, choose and remove profiles"),
+    Spec {
+        arguments: &[argument("NAME", "Name of the new profile: letters, numbers, '.', '_' or '-'")],
+        flags: &[
+            option("codex-home", "PATH", "Register this CODEX_HOME where it stands, as an external profile"),
+            option("copy-from", "PATH", "Copy account and configuration from this CODEX_HOME"),
+            switch("copy-current", "Copy account and configuration from ~/.codex"),
+            switch("activate", "Make the new profile the active one"),
+        ],
+        more: "Without a source the new managed home is empty: log in with `prodex login -p NAME`.\n\
+               The first profile becomes active by itself.",
+        ..spec(&["profile", "add"], "Add a profile: an empty home, a copy, or a CODEX_HOME that exists")
+    },
+    Spec {
+        arguments: &[argument("[NAME]", "Name of the new profile (default: default)")],
+        more: "History and sessions are linked, not copied.",
+        ..spec(&["profile", "import-current"], "Copy the login of ~/.codex into a new profile and make it active")
+    },
+    spec(&["profile", "list"], "List all profiles with account and path"),
+    Spec {
+        arguments: &[argument("NAME", "Profile to remove")],
+        flags: &[switch("delete-home", "Delete its managed CODEX_HOME too, login included")],
+        ..spec(&["profile", "remove"], "Forget a profile; its home stays unless you say otherwise")
+    },
+    Spec {
+        arguments: &[argument("[NAME]", "Profile to make active")],
+        flags: &[profile("The same, as a flag")],
+        ..spec(&["profile", "use"], "Make a profile the active one")
+    },
+    Spec {
+        arguments: &[argument("[NAME]", "Profile to make active")],
+        flags: &[profile("The same, as a flag")],
+        ..spec(&["use"], "Make a profile the active one")
+    },
+    spec(&["current"], "Show the active profile"),
+    Spec {
+        arguments: &[argument("[CODEX_ARG]...", "Passed to `codex login` unchanged, e.g. --device-auth")],
+        flags: &[profile("Log in to this existing profile")],
+        passthrough: true,
+        ..spec(&["login"], "Log in to a profile with `codex login`")
+    },
+    Spec {
+        arguments: &[argument("[NAME]", "Profile to log out (default: the active one)")],
+        flags: &[profile("The same, as a flag")],
+        ..spec(&["logout"], "Log a profile out with `codex logout`")
+    },
+    Spec {
+        flags: &[
+            profile("Show this profile instead of the active one"),
+            switch("all", "Show every profile in one table"),
+            switch("detail", "With --all: show when each window resets"),
+            switch("raw", "Print the backend's own answer as JSON"),
+            switch("once", "Print one snapshot instead of a live view"),
+            BASE_URL,
+            Flag { hidden: true, ..switch("watch", "Show a live view (the default)") },
+        ],
+        ..spec(&["quota"], "Show what is left of the 5h, weekly and monthly quotas")
+    },
+    Spec {
+        arguments: &[argument("[CODEX_ARG]...", "Passed to codex unchanged; a session id alone resumes that session")],
+        flags: &[
+            profile("Run with this profile instead of the active one"),
+            switch("auto-rotate", "Move to another profile when the quota is used up (the default)"),
+            switch("no-auto-rotate", "Stay with the profile; stop when its quota is used up"),
+            switch("skip-quota-check", "Start codex without asking for the quota first"),
+            BASE_URL,
+        ],
+        passthrough: true,
+        more: "Options of prodex come first: from the first word that is not one of them, everything goes to codex.",
+        ..spec(&["run"], "Run codex with a profile, and with the others when its quota is used up")
+    },
+    Spec {
+        arguments: &[argument("[COMMAND]...", "Command to explain")],
+        ..spec(&["help"], "Print the help of a command")
+    },
+];
+
+/// The command with exactly these words.
+pub fn find(path: &[&str]) -> Option<&'static Spec> {
+    COMMANDS.iter().find(|spec| spec.path == path)
+}
+
+/// The commands one word below `path`.
+pub fn children<'a>(path: &'a [&'a str]) -> impl Iterator<Item = &'static Spec> + 'a {
+    COMMANDS.iter().filter(move |spec| spec.path.len() == path.len() + 1 && spec.path.starts_with(path))
+}
+
+impl Spec {
+    /// `prodex profile add`.
+    pub fn line(&self) -> String {
+        ["prodex"].iter().chain(self.path).copied().collect::<Vec<_>>().join(" ")
+    }
+
+    pub fn is_group(&self) -> bool {
+        children(self.path).next().is_some()
+    }
+
+    /// Own flags and `--help`.
+    pub fn all_flags(&self) -> impl Iterator<Item = &'static Flag> {
+        self.flags.iter().chain(std::iter::once(&HELP))
+    }
+
+    pub fn usage(&self) -> String {
+        let mut usage = self.line();
+        if self.flags.iter().any(|flag| !flag.hidden) {
+            usage.push_str(" [OPTIONS]");
+        }
+        if self.is_group() {
+            usage.push_str(" COMMAND");
+        }
+        for argument in self.arguments {
+            let _ = write!(usage, " {}", argument.name);
+        }
+        usage
+    }
+
+    pub fn help(&self) -> String {
+        let mut text = format!("{}\n\nUsage: {}\n", self.about, self.usage());
+        let commands =
+            children(self.path).map(|spec| (spec.path.last().map_or("", |word| word).to_owned(), spec.about));
+        section(&mut text, "Commands", &commands.collect::<Vec<_>>());
+        let arguments = self.arguments.iter().map(|argument| (argument.name.to_owned(), argument.about));
+        section(&mut text, "Arguments", &arguments.collect::<Vec<_>>());
+        let flags = self.all_flags().filter(|flag| !flag.hidden).map(|flag| (flag.shown(), flag.about));
+        section(&mut text, "Options", &flags.collect::<Vec<_>>());
+        if self.is_group() {
+            let _ = write!(text, "\nSee `{} COMMAND --help` for one command.\n", self.line());
+        }
+        if !self.more.is_empty() {
+            let _ = write!(text, "\n{}\n", self.more);
+        }
+        text
+    }
+}
+
+impl Flag {
+    /// `-p, --profile NAME`.
+    fn shown(&self) -> String {
+        let short = self.short.map_or_else(|| "    ".to_owned(), |short| format!("-{short}, "));
+        let value = self.value.map(|value| format!(" {value}")).unwrap_or_default();
+        format!("{short}--{}{value}", self.long)
+    }
+}
+
+fn section(text: &mut String, title: &str, rows: &[(String, &str)]) {
+    let width = rows.iter().map(|(left, _)| left.len()).max().unwrap_or(0);
+    for (index, (left, about)) in rows.iter().enumerate() {
+        if index == 0 {
+            let _ = write!(text, "\n{title}:\n");
+        }
+        let _ = writeln!(text, "  {left:width$}  {about}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_flag_and_argument_has_one_line() {
+        for spec in COMMANDS {
+            let abouts = spec.all_flags().map(|flag| flag.about).chain(spec.arguments.iter().map(|a| a.about));
+            for about in abouts.chain([spec.about]) {
+                assert!(!about.is_empty() && !about.contains('\n'), "{}: {about:?}", spec.line());
+            }
+            assert!(spec.path.len() < 2 || find(&spec.path[..1]).is_some_and(Spec::is_group));
+        }
+    }
+
+    #[test]
+    fn help_shows_the_table() {
+        let help = find(&["run"]).unwrap().help();
+        assert!(help.contains("Usage: prodex run [OPTIONS] [CODEX_ARG]...\n"), "{help}");
+        assert!(help.contains("  -p, --profile NAME      Run with"), "{help}");
+        assert!(help.contains("\n      --no-auto-rotate"), "{help}");
+        let top = find(&[]).unwrap().help();
+        for word in ["profile", "use", "current", "login", "logout", "quota", "run", "help"] {
+            assert!(top.contains(&format!("\n  {word} ")), "{top}");
+        }
+        assert!(!top.contains("doctor") && !top.contains("import-current"));
+        assert!(!find(&["quota"]).unwrap().help().contains("--watch"));
+    }
+}

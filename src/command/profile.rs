@@ -1,0 +1,322 @@
+//! `profile add | import-current | list | remove | use`, `use` and `current`.
+//! Decides what is allowed and says what was done; homes, links and the file are made elsewhere.
+
+use super::{load, rows, shown, warn};
+use crate::cli;
+use crate::config::Config;
+use crate::error::{Error, Outcome};
+use crate::profile::{self, Profile, auth, home, links, name};
+use crate::state::{State, file, store};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+pub fn add(config: &Config, args: &cli::ProfileAdd, out: &mut dyn Write) -> Outcome {
+    name::validate(&args.name)?;
+    refuse_taken(&load(config)?, &args.name)?;
+    let source = match (&args.copy_from, args.copy_current) {
+        (Some(path), _) => Some(PathBuf::from(path)),
+        (None, true) => Some(config.default_codex_home.clone()),
+        (None, false) => None,
+    };
+    let added = match (&args.codex_home, &source) {
+        (Some(path), _) => register(config, args, Path::new(path))?,
+        (None, Some(source)) => copy(config, args, source)?,
+        (None, None) => create(config, args)?,
+    };
+    rows(
+        out,
+        &[
+            ("Result", format!("Added profile '{}'.", added.profile.name)),
+            ("Profile", added.profile.name.clone()),
+            ("CODEX_HOME", added.profile.codex_home.display().to_string()),
+            ("Storage", added.storage.to_owned()),
+            ("Active", added.active.unwrap_or_else(|| "none".to_owned())),
+        ],
+    )?;
+    for skipped in &added.skipped {
+        writeln!(out, "Not copied: {}", shown(skipped))?;
+    }
+    for aside in &added.aside {
+        writeln!(out, "Moved aside: {}", shown(aside))?;
+    }
+    match source {
+        Some(source) if auth::read(&added.profile.codex_home).tokens().is_some() => {
+            write!(out, "{}", one_refresh_token(&source, &added.profile.name))?;
+        }
+        None if matches!(auth::read(&added.profile.codex_home), auth::Auth::Missing) => {
+            writeln!(out, "Next: log in with `prodex login -p {}`.", added.profile.name)?;
+        }
+        _ => {}
+    }
+    Ok(0)
+}
+
+pub fn import_current(config: &Config, name: &str, out: &mut dyn Write) -> Outcome {
+    if !config.default_codex_home.is_dir() {
+        let what = format!("there is no login to import: {} does not exist", config.default_codex_home.display());
+        return Err(Error::new(what).next("Log in with `codex login` first."));
+    }
+    let name = name.to_owned();
+    add(config, &cli::ProfileAdd { name, copy_current: true, activate: true, ..cli::ProfileAdd::default() }, out)
+}
+
+pub fn list(config: &Config, out: &mut dyn Write) -> Outcome {
+    let state = load(config)?;
+    let profiles = state.profiles();
+    if profiles.is_empty() {
+        let hints = [
+            ("Status", "No profiles configured."),
+            ("Create", "prodex profile add NAME"),
+            ("Import", "prodex profile import-current NAME"),
+        ];
+        rows(out, &hints.map(|(label, value)| (label, value.to_owned())))?;
+        return Ok(0);
+    }
+    let active = state.active();
+    let count = ("Count", profiles.len().to_string());
+    rows(out, &[count, ("Active", active.clone().unwrap_or_else(|| "none".to_owned()))])?;
+    for profile in profiles {
+        let current = if active.as_deref() == Some(&profile.name) { "Yes" } else { "No" };
+        let auth = auth::read(&profile.codex_home);
+        writeln!(out)?;
+        rows(
+            out,
+            &[
+                ("Profile", profile.name.clone()),
+                ("Current", current.to_owned()),
+                ("Kind", if profile.managed { "managed" } else { "external" }.to_owned()),
+                ("Auth", auth.label().to_owned()),
+                ("Email", email(&profile, &auth)),
+                ("Path", profile.codex_home.display().to_string()),
+            ],
+        )?;
+    }
+    Ok(0)
+}
+
+pub fn remove(config: &Config, name: &str, delete_home: bool, out: &mut dyn Write) -> Outcome {
+    load(config)?;
+    let (removed, active, deletable) = store::update(config, |state| {
+        let profile = match state.profile(name) {
+            Some(profile) => Some(profile),
+            // An entry that cannot be used can be removed.
+            None if state.has_entry(name) => None,
+            None => return Err(profile::unknown(name)),
+        };
+        let deletable = delete_home && may_delete(config, state, name, profile.as_ref())?;
+        state.remove(name);
+        let gone = state.active().is_none_or(|active| active == name || state.profile(&active).is_none());
+        if gone {
+            let first = state.profiles().into_iter().next();
+            state.set_active(first.map(|profile| profile.name).as_deref());
+        }
+        Ok((profile, state.active(), deletable))
+    })?;
+    // After the registry: when this fails or the process dies, a directory is left over, not a profile without a home.
+    if let (Some(profile), true) = (&removed, deletable) {
+        home::delete(config, &profile.codex_home)?;
+    }
+    let path = removed.map(|profile| profile.codex_home.display().to_string()).unwrap_or_default();
+    let deleted = match (delete_home, deletable) {
+        (true, true) => format!("Yes ({path})"),
+        (true, false) => "No (it did not exist)".to_owned(),
+        (false, _) => format!("No (kept: {path})"),
+    };
+    rows(
+        out,
+        &[
+            ("Result", format!("Removed profile '{name}'.")),
+            ("Deleted home", deleted),
+            ("Active", active.unwrap_or_else(|| "cleared".to_owned())),
+        ],
+    )?;
+    Ok(0)
+}
+
+pub fn use_profile(config: &Config, name: &str, out: &mut dyn Write) -> Outcome {
+    load(config)?;
+    let profile = store::update(config, |state| {
+        let profile = profile::select(state, Some(name))?;
+        state.set_active(Some(name));
+        Ok(profile)
+    })?;
+    rows(
+        out,
+        &[
+            ("Result", format!("Active profile: {}", profile.name)),
+            ("CODEX_HOME", profile.codex_home.display().to_string()),
+        ],
+    )?;
+    Ok(0)
+}
+
+pub fn current(config: &Config, out: &mut dyn Write) -> Outcome {
+    let state = load(config)?;
+    if state.active().is_none() {
+        rows(out, &[("Status", "No active profile.".to_owned())])?;
+        if let [only] = state.profiles().as_slice() {
+            let home = only.codex_home.display().to_string();
+            rows(out, &[("Only profile", only.name.clone()), ("CODEX_HOME", home)])?;
+        }
+        return Ok(0);
+    }
+    let profile = profile::select(&state, None)?;
+    let auth = auth::read(&profile.codex_home);
+    rows(
+        out,
+        &[
+            ("Profile", profile.name.clone()),
+            ("CODEX_HOME", profile.codex_home.display().to_string()),
+            ("Managed", if profile.managed { "Yes" } else { "No" }.to_owned()),
+            ("Email", email(&profile, &auth)),
+            ("Auth", auth.label().to_owned()),
+        ],
+    )?;
+    Ok(0)
+}
+
+struct Added {
+    profile: Profile,
+    active: Option<String>,
+    storage: &'static str,
+    skipped: Vec<String>,
+    aside: Vec<String>,
+}
+
+/// An external profile: the home stays the user's, gets no links and is never deleted.
+fn register(config: &Config, args: &cli::ProfileAdd, path: &Path) -> Result<Added, Error> {
+    if path.as_os_str().is_empty() {
+        return Err(Error::usage("--codex-home needs a path"));
+    }
+    let absolute = std::path::absolute(path).map_err(|error| Error::io("resolve", path, &error))?;
+    file::create_private_dir(&absolute).map_err(|error| Error::io("create", &absolute, &error))?;
+    // The user's own spelling, unless it leads through a parent: that is only right from here.
+    let codex_home = if absolute.components().any(|part| part == Component::ParentDir) {
+        absolute.canonicalize().map_err(|error| Error::io("resolve", &absolute, &error))?
+    } else {
+        absolute
+    };
+    let profile = profile_of(&args.name, codex_home, false);
+    let active = store::update(config, |state| insert(state, &profile, args.activate))?;
+    let storage = "Existing CODEX_HOME registered.";
+    Ok(Added { profile, active, storage, skipped: Vec::new(), aside: Vec::new() })
+}
+
+/// A managed profile with an empty home, or with the one that `remove` (or a crash) left under its name.
+fn create(config: &Config, args: &cli::ProfileAdd) -> Result<Added, Error> {
+    let codex_home = config.profiles_dir().join(&args.name);
+    if fs::symlink_metadata(&codex_home).is_ok_and(|meta| meta.is_dir()) {
+        let private = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(&codex_home, private).map_err(|error| Error::io("protect", &codex_home, &error))?;
+        let profile = profile_of(&args.name, codex_home, true);
+        let active = store::update(config, |state| insert(state, &profile, args.activate))?;
+        let aside = profile::ensure_links(&profile, config)?;
+        let storage = "Managed profile home found and registered again.";
+        return Ok(Added { profile, active, storage, skipped: Vec::new(), aside });
+    }
+    publish(config, args, home::Staged::empty(config)?, codex_home, "Managed profile home created.")
+}
+
+fn copy(config: &Config, args: &cli::ProfileAdd, source: &Path) -> Result<Added, Error> {
+    let codex_home = config.profiles_dir().join(&args.name);
+    if fs::symlink_metadata(&codex_home).is_ok() {
+        let next = format!("Register it as it is with `prodex profile add {}`, or move it away.", args.name);
+        return Err(Error::new(format!("{} exists already", codex_home.display())).next(next));
+    }
+    let staged = home::Staged::copy_of(config, source)?;
+    publish(config, args, staged, codex_home, "Source copied into managed profile home.")
+}
+
+/// Home and registry entry come into being together, or not at all.
+fn publish(
+    config: &Config,
+    args: &cli::ProfileAdd,
+    mut staged: home::Staged,
+    codex_home: PathBuf,
+    storage: &'static str,
+) -> Result<Added, Error> {
+    let aside = links::link_all(staged.path(), &config.shared_codex_home)?;
+    let skipped = std::mem::take(&mut staged.skipped);
+    let profile = Profile { codex_home, ..profile_of(&args.name, staged.path().to_owned(), true) };
+    let mut published = false;
+    let result = store::update(config, |state| {
+        let active = insert(state, &profile, args.activate)?;
+        staged.publish(&profile.codex_home)?;
+        published = true;
+        Ok(active)
+    });
+    if result.is_err() && published {
+        home::delete(config, &profile.codex_home).unwrap_or_else(|error| warn(&error.to_string()));
+    }
+    Ok(Added { profile, active: result?, storage, skipped, aside })
+}
+
+/// The active profile afterwards.
+fn insert(state: &mut State, profile: &Profile, activate: bool) -> Result<Option<String>, Error> {
+    refuse_taken(state, &profile.name)?;
+    let place = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let here = place(&profile.codex_home);
+    if let Some(user) = state.profiles().iter().find(|known| place(&known.codex_home) == here) {
+        let what = format!("path {} is already used by profile '{}'", profile.codex_home.display(), user.name);
+        return Err(Error::new(what));
+    }
+    let first = state.profiles().is_empty();
+    state.insert(profile)?;
+    if activate || first {
+        state.set_active(Some(&profile.name));
+    }
+    Ok(state.active())
+}
+
+fn refuse_taken(state: &State, name: &str) -> Result<(), Error> {
+    if state.has_entry(name) {
+        let next = format!("Choose another name, or see `prodex profile remove {name}`.");
+        return Err(Error::new(format!("profile '{name}' already exists")).next(next));
+    }
+    Ok(())
+}
+
+fn profile_of(name: &str, codex_home: PathBuf, managed: bool) -> Profile {
+    let email = auth::read(&codex_home).email().map(ToOwned::to_owned);
+    Profile { name: name.to_owned(), codex_home, managed, email }
+}
+
+/// False when there is nothing to delete.
+fn may_delete(config: &Config, state: &State, name: &str, profile: Option<&Profile>) -> Result<bool, Error> {
+    let Some(profile) = profile else { return Ok(false) };
+    if !profile.managed {
+        let what = format!("{} is an external home, which is not ours to delete", profile.codex_home.display());
+        return Err(Error::new(what).next(format!("Run `prodex profile remove {name}` without --delete-home.")));
+    }
+    if !home::deletable(config, &profile.codex_home)? {
+        return Ok(false);
+    }
+    let place = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let here = place(&profile.codex_home);
+    let others = state.profiles();
+    match others.iter().find(|other| other.name != name && place(&other.codex_home).starts_with(&here)) {
+        Some(other) => {
+            let what = format!("{} is also the home of profile '{}'", profile.codex_home.display(), other.name);
+            Err(Error::new(what).next(format!("Run `prodex profile remove {name}` without --delete-home.")))
+        }
+        None => Ok(true),
+    }
+}
+
+/// The one that the login says, else the one that is remembered.
+fn email(profile: &Profile, auth: &auth::Auth) -> String {
+    auth.email().or(profile.email.as_deref()).unwrap_or("-").to_owned()
+}
+
+/// A refresh token works once: the copy that refreshes second is logged out.
+fn one_refresh_token(source: &Path, name: &str) -> String {
+    format!(
+        "Note: {source} and profile '{name}' now hold the same refresh token, which works only once: as soon as one of \
+         them\nrefreshes, the other one is logged out. From now on start codex with `prodex run`, not from {source};\nor \
+         give the profile a login of its own with `prodex login -p {name}`. Do not run `codex logout`: it would end \
+         both.\n",
+        source = shown(&source.display().to_string()),
+    )
+}

@@ -1,0 +1,392 @@
+//! Managed homes: made, copied from another `CODEX_HOME`, removed. A home is built under a name that no profile can have and
+//! renamed when it is whole; what a failure or a `kill -9` leaves is swept by the next one.
+//! Knows the directory, not the registry; links to the shared history are `links`'s.
+
+use super::{auth, shared};
+use crate::config::Config;
+use crate::error::Error;
+use crate::state::{file, store::Lock};
+use std::ffi::OsStr;
+use std::fs::{self, DirEntry, File};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A stranger's file at the top of a home is configuration up to here, and a cache beyond.
+const MAX_UNKNOWN: u64 = 1024 * 1024;
+/// Deeper than any skill or plugin; far above what the stack holds.
+const MAX_DEPTH: usize = 64;
+/// No valid profile name holds a plus.
+const STAGED: &str = ".new+";
+const DISCARDED: &str = ".gone+";
+
+/// A home that is being built. Gone when dropped, unless `publish` gave it its name.
+#[derive(Debug)]
+pub struct Staged {
+    path: PathBuf,
+    /// Locked while we live: tells the sweeper of another process that this one is not left over.
+    _alive: Option<File>,
+    published: bool,
+    /// What `copy_of` left out although it is nothing that can be rebuilt.
+    pub skipped: Vec<String>,
+}
+
+impl Staged {
+    /// An empty private home. Takes the state's lock for a moment, so not for use within `store::update`.
+    pub fn empty(config: &Config) -> Result<Staged, Error> {
+        let profiles = config.profiles_dir();
+        let _lock = Lock::take(config)?;
+        file::create_private_dir(&profiles).map_err(|error| Error::io("create", &profiles, &error))?;
+        sweep(&profiles);
+        let path = fresh(&profiles, STAGED);
+        file::create_private_dir(&path).map_err(|error| Error::io("create", &path, &error))?;
+        let alive = File::open(&path).ok().filter(|directory| directory.try_lock().is_ok());
+        Ok(Staged { path, _alive: alive, published: false, skipped: Vec::new() })
+    }
+
+    /// What belongs to account and configuration of `source`; not what is shared, nor what can be rebuilt.
+    pub fn copy_of(config: &Config, source: &Path) -> Result<Staged, Error> {
+        let root = source.canonicalize().map_err(|error| Error::io("read", source, &error))?;
+        if !root.is_dir() {
+            return Err(Error::new(format!("{} is not a directory", source.display())));
+        }
+        let mut staged = Staged::empty(config)?;
+        let ours = fs::metadata(&config.root).map(|meta| (meta.dev(), meta.ino())).ok();
+        let mut copy = Copy { root: root.clone(), ours, skipped: Vec::new() };
+        copy.home(&staged.path)?;
+        staged.skipped = copy.skipped;
+        Ok(staged)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the home its name; fails when something has it. Under the state's lock.
+    pub fn publish(mut self, home: &Path) -> Result<(), Error> {
+        if fs::symlink_metadata(home).is_ok() {
+            return Err(Error::new(format!("{} exists already", home.display())));
+        }
+        fs::rename(&self.path, home).map_err(|error| Error::io("create", home, &error))?;
+        self.published = true;
+        if let Some(profiles) = home.parent() {
+            file::sync_directory(profiles);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.published {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Whether this home may be deleted: a real directory strictly inside `<root>/profiles`. False when nothing is there.
+pub fn deletable(config: &Config, home: &Path) -> Result<bool, Error> {
+    let refused = |why: &str| {
+        let what = format!("{} is not deleted: {why}", home.display());
+        Error::new(what).next("Remove the profile without --delete-home, and the directory by hand.")
+    };
+    let meta = match fs::symlink_metadata(home) {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(Error::io("look at", home, &error)),
+    };
+    if !meta.is_dir() {
+        return Err(refused("it is not a directory"));
+    }
+    let real = |path: &Path| path.canonicalize().map_err(|error| Error::io("resolve", path, &error));
+    let (profiles, home) = (real(&config.profiles_dir())?, real(home)?);
+    if home == profiles || !home.starts_with(&profiles) {
+        return Err(refused(&format!("it is not inside {}", profiles.display())));
+    }
+    Ok(true)
+}
+
+/// Deletes a home that is `deletable`. Links in it go, what they lead to stays.
+pub fn delete(config: &Config, home: &Path) -> Result<(), Error> {
+    let gone = fresh(&config.profiles_dir(), DISCARDED);
+    fs::rename(home, &gone).map_err(|error| Error::io("delete", home, &error))?;
+    fs::remove_dir_all(&gone).map_err(|error| Error::io("delete", &gone, &error))
+}
+
+/// A name in `profiles` that nobody else uses.
+fn fresh(profiles: &Path, prefix: &str) -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = profiles.join(format!("{prefix}{}+{number}", std::process::id()));
+        if fs::symlink_metadata(&path).is_err() {
+            return path;
+        }
+    }
+}
+
+/// Removes what dead processes left, credentials included. The living hold a lock on theirs.
+fn sweep(profiles: &Path) {
+    let Ok(entries) = fs::read_dir(profiles) else { return };
+    for entry in entries.flatten() {
+        let left_over = entry.file_name().to_str().is_some_and(|name| {
+            name.starts_with(DISCARDED)
+                || name.starts_with(STAGED)
+                    && File::open(entry.path()).is_ok_and(|directory| directory.try_lock().is_ok())
+        });
+        if left_over && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// What codex makes anew, or what only lives where it is.
+fn is_rebuildable(name: &str) -> bool {
+    let fixed = ["packages", "log", "tmp", ".tmp", "models_cache.json", "version.json"];
+    let parts = [".sqlite", ".sqlite-wal", ".sqlite-shm", ".sqlite-journal", ".lock"];
+    fixed.contains(&name)
+        || name.starts_with("app-server-")
+        || name.starts_with(".auth-")
+        || name.contains(".aside-")
+        || parts.iter().any(|part| name.ends_with(part))
+}
+
+/// Text that the user or codex wrote for codex, whatever its size.
+fn is_configuration(name: &str) -> bool {
+    [".toml", ".md", ".rules"].iter().any(|end| name.ends_with(end)) || name == ".credentials.json"
+}
+
+struct Copy {
+    /// Canonical.
+    root: PathBuf,
+    /// Device and inode of our own root, which may lie inside the source.
+    ours: Option<(u64, u64)>,
+    skipped: Vec<String>,
+}
+
+impl Copy {
+    fn home(&mut self, to: &Path) -> Result<(), Error> {
+        for entry in entries(&self.root)? {
+            let name = entry.file_name();
+            let known = name.to_str().unwrap_or_default();
+            if known == "auth.json" {
+                copy_credentials(&entry.path(), &to.join(&name))?;
+                continue;
+            }
+            if shared::shape(known).is_some() || is_rebuildable(known) {
+                continue;
+            }
+            let large =
+                |entry: &DirEntry| entry.metadata().is_ok_and(|meta| meta.is_file() && meta.len() > MAX_UNKNOWN);
+            if !is_configuration(known) && large(&entry) {
+                self.skip(&entry.path(), "larger than 1 MiB");
+                continue;
+            }
+            self.entry(&entry.path(), &to.join(&name), 0)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, from: &Path, to: &Path, depth: usize) -> Result<(), Error> {
+        let meta = match fs::symlink_metadata(from) {
+            Ok(meta) => meta,
+            // Codex may be at work in there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::io("read", from, &error)),
+        };
+        let kind = meta.file_type();
+        if kind.is_symlink() {
+            self.link(from, to).map_err(|error| Error::io("copy", from, &error))
+        } else if kind.is_file() {
+            copy_file(from, to, meta.permissions().mode()).map_err(|error| Error::io("copy", from, &error))
+        } else if !kind.is_dir() {
+            self.skip(from, "neither file nor directory");
+            Ok(())
+        } else if self.ours == Some((meta.dev(), meta.ino())) {
+            Ok(())
+        } else if depth >= MAX_DEPTH {
+            Err(Error::new(format!("{} is nested too deeply to be copied", from.display())))
+        } else {
+            file::create_private_dir(to).map_err(|error| Error::io("create", to, &error))?;
+            for entry in entries(from)? {
+                self.entry(&entry.path(), &to.join(entry.file_name()), depth + 1)?;
+            }
+            Ok(())
+        }
+    }
+
+    /// A link stays a link. A relative one that leads out of the source would lead elsewhere from its new place.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let target = fs::read_link(from)?;
+        let absolute = normal(&from.parent().unwrap_or(&self.root).join(&target));
+        symlink(if target.is_relative() && !absolute.starts_with(&self.root) { absolute } else { target }, to)
+    }
+
+    fn skip(&mut self, path: &Path, why: &str) {
+        self.skipped.push(format!("{} ({why})", path.display()));
+    }
+}
+
+fn entries(directory: &Path) -> Result<Vec<DirEntry>, Error> {
+    let read = fs::read_dir(directory).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    read.map_err(|error| Error::io("read", directory, &error))
+}
+
+/// Always a file of its own, also where the source has a link: codex replaces it when it refreshes (wire.md 7).
+fn copy_credentials(from: &Path, to: &Path) -> Result<(), Error> {
+    match file::read_bounded(from, auth::MAX_BYTES) {
+        Ok(bytes) => file::write_new(to, &bytes).map_err(|error| Error::io("write", to, &error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("read", from, &error)),
+    }
+}
+
+/// Private, and executable where the source is (scripts of skills).
+fn copy_file(from: &Path, to: &Path, mode: u32) -> io::Result<()> {
+    let mut source = match File::open(from) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    let mode = if mode & 0o100 == 0 { 0o600 } else { 0o700 };
+    let mut copy = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(to)?;
+    io::copy(&mut source, &mut copy)?;
+    Ok(())
+}
+
+/// The path without `.` and `..`, by its words alone.
+fn normal(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut path, part| {
+        match part {
+            Component::ParentDir => drop(path.pop()),
+            Component::CurDir => {}
+            part => path.push::<&OsStr>(part.as_ref()),
+        }
+        path
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::scratch::Scratch;
+
+    #[test]
+    fn a_copy_takes_account_and_configuration_only() {
+        let dir = Scratch::new("copy");
+        let config = dir.config();
+        let source = config.default_codex_home.clone();
+        for directory in ["skills/s", "sessions/2026", "packages/x", "app-server-daemon", "log", "unknown", "prompts"] {
+            fs::create_dir_all(source.join(directory)).unwrap();
+        }
+        for name in [
+            "auth.json",
+            "config.toml",
+            "work.config.toml",
+            "AGENTS.md",
+            ".credentials.json",
+            "unknown/f",
+            "history.jsonl",
+            "state_5.sqlite",
+            "other.sqlite-wal",
+            "auth.lock",
+            "models_cache.json",
+            "sessions/2026/r",
+            "log/l",
+            "skills/s/run.sh",
+        ] {
+            fs::write(source.join(name), name).unwrap();
+        }
+        fs::write(source.join("huge"), vec![0; 1_048_577]).unwrap();
+        fs::set_permissions(source.join("skills/s/run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+        symlink("../dotfiles/AGENTS.md", source.join("AGENTS.override.md")).unwrap();
+        symlink("s/run.sh", source.join("skills/inside")).unwrap();
+        symlink("/", source.join("unknown/out")).unwrap();
+        let staged = Staged::copy_of(&config, &source).unwrap();
+        let mut names: Vec<_> = entries(staged.path()).unwrap().iter().map(DirEntry::file_name).collect();
+        names.sort();
+        let expected = [
+            ".credentials.json",
+            "AGENTS.md",
+            "AGENTS.override.md",
+            "auth.json",
+            "config.toml",
+            "prompts",
+            "skills",
+            "unknown",
+            "work.config.toml",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(staged.skipped.len(), 1);
+        let at = |name: &str| staged.path().join(name);
+        let mode = |name: &str| fs::metadata(at(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(
+            (mode("auth.json"), mode("skills/s/run.sh"), mode("skills"), mode("")),
+            (0o600, 0o700, 0o700, 0o700)
+        );
+        assert_eq!(fs::read_link(at("AGENTS.override.md")).unwrap(), dir.path("dotfiles/AGENTS.md"));
+        assert_eq!(fs::read_link(at("skills/inside")).unwrap(), Path::new("s/run.sh"));
+        assert_eq!(fs::read_link(at("unknown/out")).unwrap(), Path::new("/"));
+    }
+
+    #[test]
+    fn a_home_that_is_not_published_is_gone() {
+        let dir = Scratch::new("staged");
+        let config = dir.config();
+        let (one, two) = (Staged::empty(&config).unwrap(), Staged::empty(&config).unwrap());
+        let left_over = config.profiles_dir().join(".new+1+0");
+        fs::create_dir(&left_over).unwrap();
+        let home = config.profiles_dir().join("a");
+        one.publish(&home).unwrap();
+        assert!(two.publish(&home).is_err());
+        drop(Staged::empty(&config).unwrap());
+        assert!(!left_over.exists(), "what a dead process left is swept");
+        assert_eq!(entries(&config.profiles_dir()).unwrap().len(), 1);
+        assert_eq!(fs::metadata(&home).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_failing_copy_leaves_nothing() {
+        let dir = Scratch::new("copy-fail");
+        let config = dir.config();
+        assert!(Staged::copy_of(&config, &dir.path("missing")).is_err());
+        fs::create_dir_all(config.default_codex_home.join("auth.json")).unwrap();
+        assert!(Staged::copy_of(&config, &config.default_codex_home).is_err());
+        assert_eq!(entries(&config.profiles_dir()).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_root_inside_the_source_is_not_copied_into_itself() {
+        let dir = Scratch::new("copy-self");
+        let mut config = dir.config();
+        config.root = config.default_codex_home.join("x/prodex");
+        let staged = Staged::copy_of(&config, {
+            fs::create_dir_all(&config.root).unwrap();
+            &config.default_codex_home
+        })
+        .unwrap();
+        assert!(staged.path().join("x").is_dir() && !staged.path().join("x/prodex").exists());
+    }
+
+    #[test]
+    fn only_real_directories_inside_are_deletable() {
+        let dir = Scratch::new("delete");
+        let config = dir.config();
+        let profiles = config.profiles_dir();
+        fs::create_dir_all(profiles.join("a/d")).unwrap();
+        fs::create_dir_all(dir.path("out")).unwrap();
+        fs::write(dir.path("out/f"), "x").unwrap();
+        symlink(dir.path("out"), profiles.join("link")).unwrap();
+        symlink(dir.path("out"), profiles.join("a/sessions")).unwrap();
+        assert!(deletable(&config, &profiles.join("a")).unwrap());
+        assert!(!deletable(&config, &profiles.join("none")).unwrap());
+        for home in
+            [profiles.clone(), profiles.join("link"), profiles.join(".."), profiles.join("link/../.."), dir.path("out")]
+        {
+            assert!(deletable(&config, &home).is_err(), "{}", home.display());
+        }
+        delete(&config, &profiles.join("a")).unwrap();
+        assert_eq!(fs::read_to_string(dir.path("out/f")).unwrap(), "x");
+        assert_eq!(entries(&profiles).unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,271 @@
+//! The links from a managed home to the shared history store (spec S-23), by the table in `shared`.
+//! Nothing of the user's is deleted: what stands in the way moves to the shared place when that is free, else aside.
+
+use super::Profile;
+use super::shared::{ENTRIES, SQLITE_SIDES, Shape, shape};
+use crate::config::Config;
+use crate::error::Error;
+use crate::state::{file, store::Lock, unix_now};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+/// Puts the links of a managed home right; says what was moved aside. Called before every run: when all is right,
+/// nothing is touched and no lock is taken.
+pub fn ensure_links(profile: &Profile, config: &Config) -> Result<Vec<String>, Error> {
+    let (home, shared) = (&profile.codex_home, &config.shared_codex_home);
+    if !profile.managed {
+        return Ok(Vec::new());
+    }
+    if !home.is_dir() {
+        let what = format!("the home of profile '{}' is missing: {}", profile.name, home.display());
+        return Err(Error::new(what).next(format!("Remove it with `prodex profile remove {}`.", profile.name)));
+    }
+    if is_around(home, shared) || faults(home, shared)?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let _lock = Lock::take(config)?;
+    link_all(home, shared)
+}
+
+/// The same without the lock, for a home that nobody else knows yet.
+pub fn link_all(home: &Path, shared: &Path) -> Result<Vec<String>, Error> {
+    file::create_private_dir(shared).map_err(|error| Error::io("create", shared, &error))?;
+    let mut aside = Vec::new();
+    for fault in faults(home, shared)? {
+        let fixed = fix(&fault, &mut aside);
+        fixed.map_err(|error| Error::io("link", &fault.link, &error))?;
+    }
+    Ok(aside)
+}
+
+struct Fault {
+    link: PathBuf,
+    target: PathBuf,
+    shape: Shape,
+    found: Found,
+}
+
+enum Found {
+    Nothing,
+    /// The link is right, and the directory that it leads to is missing: codex could not make it through the link.
+    NoTarget,
+    WrongLink,
+    Real,
+}
+
+/// A home that is the shared one, or contains it, would be linked to itself.
+fn is_around(home: &Path, shared: &Path) -> bool {
+    matches!((home.canonicalize(), shared.canonicalize()), (Ok(home), Ok(shared)) if shared.starts_with(&home))
+}
+
+fn faults(home: &Path, shared: &Path) -> Result<Vec<Fault>, Error> {
+    let mut wanted: BTreeMap<String, Shape> =
+        ENTRIES.iter().map(|(name, shape)| ((*name).to_owned(), *shape)).collect();
+    for directory in [home, shared] {
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(Error::io("read", directory, &error)),
+        };
+        for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+            if let Some(shape) = shape(&name) {
+                wanted.insert(name, shape);
+            }
+        }
+    }
+    let mut faults = Vec::new();
+    for (name, shape) in wanted {
+        let (link, target) = (home.join(&name), shared.join(&name));
+        let found = look(&link, &target, shape).map_err(|error| Error::io("look at", &link, &error))?;
+        faults.extend(found.map(|found| Fault { link, target, shape, found }));
+    }
+    Ok(faults)
+}
+
+/// What is wrong at `link`, if anything.
+fn look(link: &Path, target: &Path, shape: Shape) -> io::Result<Option<Found>> {
+    let kind = match fs::symlink_metadata(link) {
+        Ok(meta) => meta.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Found::Nothing)),
+        Err(error) => return Err(error),
+    };
+    let same_place = || matches!((link.canonicalize(), target.canonicalize()), (Ok(one), Ok(other)) if one == other);
+    if kind.is_symlink() && fs::read_link(link)? == target {
+        return Ok((shape == Shape::Directory && !target.exists()).then_some(Found::NoTarget));
+    }
+    if same_place() {
+        // Another spelling, or the user's own link the other way round.
+        return Ok(None);
+    }
+    Ok(Some(if kind.is_symlink() { Found::WrongLink } else { Found::Real }))
+}
+
+fn fix(fault: &Fault, aside: &mut Vec<String>) -> io::Result<()> {
+    let Fault { link, target, shape, found } = fault;
+    if matches!(found, Found::Real) && !hand_over(link, target, *shape)? {
+        aside.push(move_aside(link, *shape)?.display().to_string());
+    }
+    if *shape == Shape::Directory && !target.exists() {
+        file::create_private_dir(target)?;
+    }
+    match found {
+        Found::NoTarget => Ok(()),
+        Found::Nothing | Found::Real => symlink(target, link),
+        Found::WrongLink => {
+            let temp = link.with_file_name(format!(".link+{}", std::process::id()));
+            if temp.is_symlink() {
+                fs::remove_file(&temp)?;
+            }
+            symlink(target, &temp)?;
+            fs::rename(&temp, link).inspect_err(|_| drop(fs::remove_file(&temp)))
+        }
+    }
+}
+
+/// Moves what is real in the home to the shared place. Says false when that is taken, or on another file system.
+fn hand_over(real: &Path, target: &Path, shape: Shape) -> io::Result<bool> {
+    if fs::symlink_metadata(real)?.is_dir() {
+        // A directory replaces nothing but an empty directory; an empty one has nothing to hand over.
+        return Ok(fs::rename(real, target).is_ok() || fs::remove_dir(real).is_ok());
+    }
+    if fs::symlink_metadata(target).is_ok() {
+        return Ok(false);
+    }
+    if shape == Shape::Sqlite {
+        // The log goes first: a database without its log has lost its last writes, a log without a database waits.
+        for side in SQLITE_SIDES {
+            let (from, to) = (with_suffix(real, side), with_suffix(target, side));
+            if fs::symlink_metadata(&from).is_ok_and(|meta| meta.is_file()) && !move_file(&from, &to) {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(move_file(real, target))
+}
+
+/// A second name, then the first one goes: unlike a rename it cannot replace what came into being meanwhile.
+fn move_file(from: &Path, to: &Path) -> bool {
+    fs::hard_link(from, to).is_ok() && fs::remove_file(from).is_ok()
+}
+
+/// `NAME.aside-<unix>` in the home; a database takes its log along under the name where `SQLite` looks for it.
+fn move_aside(real: &Path, shape: Shape) -> io::Result<PathBuf> {
+    let taken = |number: u64| fs::symlink_metadata(with_suffix(real, &format!(".aside-{number}"))).is_ok();
+    let mut number = unix_now();
+    while taken(number) {
+        number += 1;
+    }
+    let aside = with_suffix(real, &format!(".aside-{number}"));
+    if shape == Shape::Sqlite {
+        for side in SQLITE_SIDES {
+            let from = with_suffix(real, side);
+            if fs::symlink_metadata(&from).is_ok_and(|meta| meta.is_file()) {
+                fs::rename(&from, with_suffix(&aside, side))?;
+            }
+        }
+    }
+    fs::rename(real, &aside)?;
+    Ok(aside)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::scratch::Scratch;
+    use std::os::unix::fs::MetadataExt;
+
+    fn scene(name: &str) -> (Scratch, Config, Profile) {
+        let dir = Scratch::new(name);
+        let config = dir.config();
+        let codex_home = config.profiles_dir().join("a");
+        fs::create_dir_all(&codex_home).unwrap();
+        let profile = Profile { name: "a".into(), codex_home, managed: true, email: None };
+        (dir, config, profile)
+    }
+
+    #[test]
+    fn a_bare_home_gets_every_link_and_the_second_time_nothing_happens() {
+        let (_dir, config, profile) = scene("links");
+        assert!(ensure_links(&profile, &config).unwrap().is_empty());
+        for (name, shape) in ENTRIES {
+            let target = config.shared_codex_home.join(name);
+            assert_eq!(fs::read_link(profile.codex_home.join(name)).unwrap(), target);
+            assert_eq!(target.is_dir(), *shape == Shape::Directory, "{name}");
+        }
+        let inode = |name| fs::symlink_metadata(profile.codex_home.join(name)).unwrap().ino();
+        let before = (inode("sessions"), inode("state_5.sqlite"));
+        let _held = Lock::take(&config).unwrap();
+        assert!(ensure_links(&profile, &config).unwrap().is_empty(), "without the lock");
+        assert_eq!((inode("sessions"), inode("state_5.sqlite")), before);
+    }
+
+    #[test]
+    fn real_entries_move_to_the_free_place_with_their_log() {
+        let (_dir, config, profile) = scene("links-move");
+        let (home, shared) = (&profile.codex_home, &config.shared_codex_home);
+        fs::create_dir(home.join("sessions")).unwrap();
+        fs::write(home.join("sessions/r"), "mine").unwrap();
+        fs::create_dir_all(shared.join("sessions")).unwrap();
+        fs::write(home.join("history.jsonl"), "h").unwrap();
+        fs::write(home.join("state_9.sqlite"), "db").unwrap();
+        fs::write(home.join("state_9.sqlite-wal"), "wal").unwrap();
+        assert!(ensure_links(&profile, &config).unwrap().is_empty());
+        for (name, text) in
+            [("sessions/r", "mine"), ("history.jsonl", "h"), ("state_9.sqlite", "db"), ("state_9.sqlite-wal", "wal")]
+        {
+            assert_eq!(fs::read_to_string(shared.join(name)).unwrap(), text);
+        }
+        assert!(home.join("state_9.sqlite").is_symlink() && !home.join("state_9.sqlite-wal").exists());
+    }
+
+    #[test]
+    fn what_stands_in_the_way_goes_aside_and_is_named() {
+        let (_dir, config, profile) = scene("links-aside");
+        let (home, shared) = (&profile.codex_home, &config.shared_codex_home);
+        for (directory, text) in [(home, "mine"), (shared, "theirs")] {
+            fs::create_dir_all(directory.join("sessions")).unwrap();
+            fs::write(directory.join("sessions/r"), text).unwrap();
+            fs::write(directory.join("state_5.sqlite"), text).unwrap();
+        }
+        fs::write(home.join("state_5.sqlite-wal"), "wal").unwrap();
+        symlink("/elsewhere", home.join("history.jsonl")).unwrap();
+        let aside = ensure_links(&profile, &config).unwrap();
+        assert_eq!(aside.len(), 2, "{aside:?}");
+        assert_eq!(fs::read_to_string(Path::new(&aside[0]).join("r")).unwrap(), "mine");
+        assert_eq!(fs::read_to_string(&aside[1]).unwrap(), "mine");
+        assert_eq!(fs::read_to_string(format!("{}-wal", aside[1])).unwrap(), "wal");
+        assert_eq!(fs::read_to_string(home.join("sessions/r")).unwrap(), "theirs");
+        assert_eq!(fs::read_to_string(home.join("state_5.sqlite")).unwrap(), "theirs");
+        assert_eq!(fs::read_link(home.join("history.jsonl")).unwrap(), shared.join("history.jsonl"));
+    }
+
+    #[test]
+    fn nobody_is_linked_to_himself() {
+        let (_dir, mut config, profile) = scene("links-self");
+        config.shared_codex_home.clone_from(&profile.codex_home);
+        assert!(ensure_links(&profile, &config).unwrap().is_empty());
+        assert_eq!(fs::read_dir(&profile.codex_home).unwrap().count(), 0);
+        let external = Profile { managed: false, codex_home: "/nonexistent".into(), ..profile.clone() };
+        assert!(ensure_links(&external, &config).unwrap().is_empty());
+        assert!(ensure_links(&Profile { codex_home: "/nonexistent".into(), ..profile }, &config).is_err());
+    }
+
+    #[test]
+    fn a_link_the_other_way_round_is_left_alone() {
+        let (_dir, config, profile) = scene("links-back");
+        fs::create_dir(profile.codex_home.join("sessions")).unwrap();
+        fs::create_dir_all(&config.shared_codex_home).unwrap();
+        symlink(profile.codex_home.join("sessions"), config.shared_codex_home.join("sessions")).unwrap();
+        assert!(ensure_links(&profile, &config).unwrap().is_empty());
+        assert!(!profile.codex_home.join("sessions").is_symlink());
+    }
+}

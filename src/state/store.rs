@@ -1,0 +1,275 @@
+//! `state.json` on disk (spec S-21): one lock for every change, a copy that is known to be good, no torn file at any instant.
+//! Knows how to read and replace the document, not what is in it (`State`).
+//!
+//! Readers take no lock: a rename shows them the old file or the new one. Writers hold `state.json.lock` from
+//! reading to renaming, so no change is made to a stale copy. 0.2.38 locks the same file.
+
+use super::{State, file, unix_now};
+use crate::config::Config;
+use crate::error::Error;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// 16,384 + 4,096 bindings of 0.2.38 make 2.3 MB.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// Every change takes milliseconds; who holds the lock for this long hangs.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// Pauses between attempts grow up to this: long enough to be cheap, short enough that 50 writers are done soon.
+const LONGEST_PAUSE: Duration = Duration::from_millis(25);
+const TEMP: &str = "state.json.tmp-";
+const DAY: u64 = 86_400;
+
+#[derive(Debug)]
+pub struct Loaded {
+    pub state: State,
+    /// `state.json` does not parse; where, why, and what is used instead.
+    pub warning: Option<String>,
+}
+
+/// What stands in the files now. No file is an empty state.
+pub fn load(config: &Config) -> Result<Loaded, Error> {
+    Ok(read(config)?.0)
+}
+
+/// Lock, read, apply, write. Nothing is written when `change` fails or changes nothing.
+pub fn update<T>(config: &Config, change: impl FnOnce(&mut State) -> Result<T, Error>) -> Result<T, Error> {
+    let _lock = Lock::take(config)?;
+    let (Loaded { mut state, .. }, on_disk) = read(config)?;
+    let result = change(&mut state)?;
+    let text = state.text();
+    let path = config.state_file();
+    let now = unix_now();
+    file::sweep(&config.root, TEMP, now, DAY);
+    match &on_disk {
+        OnDisk::Good(bytes) if *bytes == text.as_bytes() => return Ok(result),
+        OnDisk::Good(bytes) => keep_last_good(config, bytes)?,
+        OnDisk::Broken => set_aside(&path, now)?,
+        OnDisk::Absent => {}
+    }
+    let target = file::link_target(&path).map_err(|error| Error::io("follow", &path, &error))?;
+    file::replace(&target, TEMP, text.as_bytes()).map_err(|error| Error::io("write", &target, &error))?;
+    // The copy follows the file, so that a file torn later (0.2.38 does not fsync) costs no change of ours. Before the
+    // rename above it held the version that this one replaced.
+    keep_last_good(config, text.as_bytes())?;
+    Ok(result)
+}
+
+/// The lock that every change of the root's files takes; released when dropped, also by the death of the process.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    pub fn take(config: &Config) -> Result<Lock, Error> {
+        file::create_private_dir(&config.root).map_err(|error| Error::io("create", &config.root, &error))?;
+        let path = config.root.join("state.json.lock");
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = opened.map_err(|error| Error::io("open", &path, &error))?;
+        wait_for(&file, &path, LOCK_PATIENCE)?;
+        Ok(Lock { _file: file })
+    }
+}
+
+/// Waits by trying, so that it can end: a blocking lock would hang with whoever holds it.
+fn wait_for(file: &File, path: &Path, patience: Duration) -> Result<(), Error> {
+    let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(1));
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Interrupted => {
+                return Err(Error::io("lock", path, &error));
+            }
+            Err(_) if waited >= patience => {
+                let what = format!("{} is locked by another process since {} s", path.display(), patience.as_secs());
+                return Err(Error::new(what).next("Look for a prodex that hangs, stop it and try again."));
+            }
+            Err(_) => {}
+        }
+        std::thread::sleep(pause);
+        waited += pause;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+enum OnDisk {
+    Absent,
+    Good(Vec<u8>),
+    Broken,
+}
+
+fn last_good(config: &Config) -> PathBuf {
+    config.root.join("state.json.last-good")
+}
+
+fn read(config: &Config) -> Result<(Loaded, OnDisk), Error> {
+    let path = config.state_file();
+    let bytes = match file::read_bounded(&path, MAX_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok((Loaded { state: State::default(), warning: None }, OnDisk::Absent));
+        }
+        Err(error) => return Err(Error::io("read", &path, &error)),
+    };
+    let reason = match State::parse(&bytes) {
+        Ok(state) => return Ok((Loaded { state, warning: None }, OnDisk::Good(bytes))),
+        Err(reason) => reason,
+    };
+    let copy = last_good(config);
+    let rescued = file::read_bounded(&copy, MAX_BYTES).ok().and_then(|bytes| State::parse(&bytes).ok());
+    let instead = match &rescued {
+        Some(_) => format!("{} is used instead", copy.display()),
+        None => "there is no good copy, so no profile is known".to_owned(),
+    };
+    let warning = format!(
+        "{} cannot be read: {reason}; {instead}, and the next change keeps the damaged file as {}",
+        path.display(),
+        aside_name(&path, "<time>").display()
+    );
+    let state = rescued.unwrap_or_default();
+    Ok((Loaded { state, warning: Some(warning) }, OnDisk::Broken))
+}
+
+fn keep_last_good(config: &Config, bytes: &[u8]) -> Result<(), Error> {
+    let path = last_good(config);
+    if file::read_bounded(&path, MAX_BYTES).is_ok_and(|kept| kept == bytes) {
+        return Ok(());
+    }
+    file::replace(&path, TEMP, bytes).map_err(|error| Error::io("write", &path, &error))
+}
+
+/// A second name for the damaged file before the good one takes its place: at no instant is there no `state.json`.
+fn set_aside(path: &Path, now: u64) -> Result<(), Error> {
+    let source = file::link_target(path).map_err(|error| Error::io("follow", path, &error))?;
+    let mut number = now;
+    loop {
+        let aside = aside_name(path, &number.to_string());
+        let kept = match fs::hard_link(&source, &aside) {
+            // Not every file system has hard links, and a link's target may be on another one.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                file::read_bounded(&source, MAX_BYTES).and_then(|bytes| file::write_new(&aside, &bytes))
+            }
+            linked => linked,
+        };
+        match kept {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            kept => return kept.map_err(|error| Error::io("keep the damaged file as", &aside, &error)),
+        }
+    }
+}
+
+fn aside_name(path: &Path, when: &str) -> PathBuf {
+    path.with_file_name(format!("state.json.broken-{when}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::scratch::Scratch;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn activate(config: &Config, name: &str) {
+        update(config, |state| {
+            state.set_active(Some(name));
+            Ok(())
+        })
+        .unwrap();
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap().flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_change_is_private_whole_and_leaves_no_temporary() {
+        let dir = Scratch::new("store");
+        let config = dir.config();
+        assert!(load(&config).unwrap().state.profiles().is_empty());
+        assert!(!config.root.exists(), "reading creates nothing");
+        activate(&config, "a");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&config.root), 0o700);
+        for name in names(&config.root) {
+            assert_eq!(mode(&config.root.join(&name)), 0o600, "{name}");
+        }
+        assert_eq!(names(&config.root), ["state.json", "state.json.last-good", "state.json.lock"]);
+        assert_eq!(load(&config).unwrap().state.active().as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn a_failing_change_writes_nothing() {
+        let dir = Scratch::new("store-fail");
+        let config = dir.config();
+        let failed = update(&config, |state| {
+            state.set_active(Some("a"));
+            Err::<(), _>(Error::new("no"))
+        });
+        assert!(failed.is_err());
+        assert!(!config.state_file().exists());
+    }
+
+    #[test]
+    fn a_damaged_file_is_reported_replaced_by_the_copy_and_kept() {
+        let dir = Scratch::new("store-broken");
+        let config = dir.config();
+        activate(&config, "a");
+        let torn = &fs::read(config.state_file()).unwrap()[..20];
+        fs::write(config.state_file(), torn).unwrap();
+        let loaded = load(&config).unwrap();
+        let warning = loaded.warning.unwrap();
+        assert!(warning.contains(config.state_file().to_str().unwrap()) && warning.contains("20"), "{warning}");
+        assert_eq!(loaded.state.active().as_deref(), Some("a"));
+        assert_eq!(fs::read(config.state_file()).unwrap(), torn, "reading changes nothing");
+        assert!(update(&config, |_| Err::<(), _>(Error::new("no"))).is_err());
+        assert_eq!(fs::read(config.state_file()).unwrap(), torn, "a failed change neither");
+        activate(&config, "b");
+        assert!(load(&config).unwrap().warning.is_none());
+        let aside = names(&config.root).into_iter().find(|name| name.starts_with("state.json.broken-")).unwrap();
+        assert_eq!(fs::read(config.root.join(aside)).unwrap(), torn);
+        // Twice in one second: two names.
+        fs::write(config.state_file(), "").unwrap();
+        activate(&config, "c");
+        assert_eq!(names(&config.root).iter().filter(|name| name.contains("broken-")).count(), 2);
+    }
+
+    #[test]
+    fn a_link_is_written_through_also_before_its_target_exists() {
+        let dir = Scratch::new("store-link");
+        let config = dir.config();
+        fs::create_dir_all(&config.root).unwrap();
+        fs::create_dir(dir.path("dotfiles")).unwrap();
+        symlink("../dotfiles/state.json", config.state_file()).unwrap();
+        activate(&config, "a");
+        activate(&config, "b");
+        assert!(config.state_file().is_symlink());
+        assert!(fs::read_to_string(dir.path("dotfiles/state.json")).unwrap().contains("\"b\""));
+        assert_eq!(names(&dir.path("dotfiles")), ["state.json"]);
+    }
+
+    #[test]
+    fn a_held_lock_ends_in_an_error() {
+        let dir = Scratch::new("store-lock");
+        let config = dir.config();
+        let _held = Lock::take(&config).unwrap();
+        let path = config.root.join("state.json.lock");
+        let other = File::open(&path).unwrap();
+        let error = wait_for(&other, &path, Duration::from_millis(5)).unwrap_err();
+        assert!(error.to_string().contains("locked by another process"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_file_or_cannot_be_read_is_an_error_and_stays() {
+        let dir = Scratch::new("store-dir");
+        let config = dir.config();
+        fs::create_dir_all(config.state_file()).unwrap();
+        assert!(load(&config).is_err());
+        assert!(update(&config, |_| Ok(())).is_err());
+        assert!(config.state_file().is_dir());
+    }
+}
