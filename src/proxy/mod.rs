@@ -1,1 +1,163 @@
-//! proxy
+//! The loopback proxy: what it is made of, how it starts, and where codex finds it.
+//! The core (`route`, `affinity`, `health`, `select`, `budget`, `verdict`, `workspace`) is pure; the rest moves bytes.
+
+pub mod affinity;
+pub mod attempt;
+pub mod budget;
+pub mod check;
+pub mod connections;
+pub mod cookies;
+pub mod credentials;
+pub mod downstream;
+pub mod exchange;
+pub mod guard;
+pub mod health;
+pub mod journal;
+pub mod ledger;
+pub mod listener;
+pub mod relay;
+pub mod rotate;
+pub mod route;
+pub mod saver;
+pub mod select;
+pub mod session;
+pub mod tap;
+pub mod verdict;
+pub mod websocket;
+pub mod workspace;
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::net::tls;
+use crate::wire::url::Url;
+use check::Placements;
+use connections::Connections;
+use cookies::Jar;
+use credentials::Wallet;
+use journal::{Journal, Marker, Tag};
+use ledger::Ledger;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A profile of this run, by its place in the scheduler's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProfileId(pub u16);
+
+/// One profile that may serve.
+#[derive(Debug, Clone)]
+pub struct Member {
+    pub name: String,
+    pub codex_home: PathBuf,
+}
+
+pub struct Settings {
+    /// Profiles with ChatGPT credentials, best first for the scheduler. At most `u16::MAX`.
+    pub members: Vec<Member>,
+    /// Index of the profile that codex is started under.
+    pub launching: usize,
+    /// The backend, `…/backend-api`.
+    pub base: Url,
+}
+
+/// What all threads of a run share.
+pub struct Shared {
+    /// First path segment of everything that codex asks us.
+    pub secret: String,
+    /// Our own `Host`.
+    pub authority: String,
+    pub base: Url,
+    pub members: Vec<Member>,
+    pub launching: ProfileId,
+    pub ledger: Ledger,
+    pub wallet: Wallet,
+    pub journal: Journal,
+    pub connections: Connections,
+    pub jar: Jar,
+    pub placements: Placements,
+    pub saver: saver::Saver,
+    requests: AtomicU64,
+}
+
+impl Shared {
+    pub fn name(&self, id: ProfileId) -> &str {
+        self.members.get(usize::from(id.0)).map_or("?", |member| &member.name)
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = ProfileId> {
+        (0..u16::try_from(self.members.len()).unwrap_or(u16::MAX)).map(ProfileId)
+    }
+
+    pub fn tag(&self, transport: &'static str) -> Tag {
+        Tag { request: self.requests.fetch_add(1, Ordering::Relaxed) + 1, transport }
+    }
+}
+
+/// A running proxy. It ends with the process: codex is gone by then, and a refused port would make it hang
+/// (`wire.md` 13.6).
+pub struct Proxy {
+    shared: Arc<Shared>,
+}
+
+impl Proxy {
+    /// Binds a free loopback port and serves it from threads of its own.
+    pub fn start(config: &Config, settings: Settings) -> Result<Proxy, Error> {
+        let cannot = |error: std::io::Error| Error::new(format!("cannot start the proxy on 127.0.0.1: {error}"));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(cannot)?;
+        let address = listener.local_addr().map_err(cannot)?;
+        // A CA file that cannot be used is better told now than as a failure of every request.
+        tls::config(tls::Protocol::Http).map_err(|error| Error::new(error).next("Correct or unset the variable that names it."))?;
+        let launching = ProfileId(u16::try_from(settings.launching).unwrap_or(0));
+        let journal = Journal::open(&std::env::temp_dir());
+        let wallet = Wallet::new(settings.members.iter().map(|member| member.codex_home.clone()));
+        let shared = Arc::new(Shared {
+            secret: secret()?,
+            authority: address.to_string(),
+            base: settings.base,
+            launching,
+            ledger: Ledger::new(settings.members.len(), launching),
+            wallet,
+            connections: Connections::default(),
+            jar: Jar::default(),
+            placements: Placements::new(settings.members.len()),
+            saver: saver::Saver::start(config.clone()),
+            members: settings.members,
+            journal,
+            requests: AtomicU64::new(0),
+        });
+        shared.journal.line(format_args!("runtime proxy log initialized pid={}", std::process::id()));
+        shared.journal.line(format_args!(
+            "runtime proxy started listen_addr={address} current_profile={} profiles={} upstream_base_url={}",
+            shared.name(launching),
+            shared.members.len(),
+            shared.base
+        ));
+        listener::start(Arc::clone(&shared), listener).map_err(cannot)?;
+        check::learn_in_background(&shared);
+        Ok(Proxy { shared })
+    }
+
+    /// What codex's `chatgpt_base_url` and `openai_base_url` must be (`wire.md` 0.2 F).
+    pub fn base_urls(&self) -> (String, String) {
+        let root = format!("http://{}/{}", self.shared.authority, self.shared.secret);
+        (format!("{root}{}", route::BACKEND_MOUNT), format!("{root}{}", route::MODEL_MOUNT))
+    }
+
+    /// Codex has ended: what is left to write is written.
+    pub fn finish(&self) {
+        self.shared.saver.finish(&self.shared.journal);
+        self.shared.journal.note(Marker::Exchange, format_args!("end=run"));
+    }
+}
+
+/// 128 random bits in hex.
+fn secret() -> Result<String, Error> {
+    use std::fmt::Write;
+    let mut bytes = [0; 16];
+    tls::random(&mut bytes).map_err(Error::new)?;
+    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
+}

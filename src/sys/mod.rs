@@ -1,2 +1,10 @@
-//! The only `unsafe`.
+//! What std lacks: poll(2), signals, terminal size, local time, child processes, socket options.
+//! The only place where `unsafe` is allowed; each block says why it is sound. Knows nothing of HTTP, profiles or quotas.
 #![allow(unsafe_code)]
+
+pub mod child;
+pub mod clock;
+pub mod poll;
+pub mod signal;
+pub mod socket;
+pub mod terminal;

@@ -1,0 +1,328 @@
+//! One try of one request with one profile's credentials: connect or reuse, send, and read the head of the answer.
+//! Knows nothing of other tries; what the answer means is for the caller.
+
+use super::connections::Key;
+use super::credentials::Credential;
+use super::downstream::{Client, Upload};
+use super::route::{Class, Route, upstream_target};
+use super::tap::Tap;
+use super::workspace::{self, OVERRIDE_HEADER, OVERRIDE_US};
+use super::{ProfileId, Shared, affinity, check};
+use crate::net::stream::{self, Stream};
+use crate::net::tls::Protocol;
+use crate::net::{Cause, NetError, Patience, Phase};
+use crate::sys::clock;
+use crate::sys::poll;
+use crate::wire::Malformed;
+use crate::wire::body;
+use crate::wire::head::{self, Edit, Request, Response};
+use crate::wire::url::Url;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Name, TCP and TLS together.
+pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// An upstream that takes no more of a request for so long.
+const SEND_LIMIT: Duration = Duration::from_secs(60);
+/// How far a body may be read ahead of what was sent of it.
+const READ_AHEAD: usize = 256 * 1024;
+
+/// Whose credentials a request travels with.
+#[derive(Clone)]
+pub enum Sender {
+    /// Those that codex sent, whatever they are.
+    Codex,
+    Profile(ProfileId, Arc<Credential>),
+}
+
+impl Sender {
+    pub fn id(&self) -> Option<ProfileId> {
+        match self {
+            Sender::Codex => None,
+            Sender::Profile(id, _) => Some(*id),
+        }
+    }
+}
+
+pub struct Call<'a> {
+    pub request: &'a Request,
+    pub route: &'a Route,
+    pub sender: Sender,
+    /// The turn state in the request was issued by another profile than this one.
+    pub drop_turn_state: bool,
+}
+
+/// An upstream's answer: its head, what has come of its body, and the connection that the rest comes from.
+pub struct Answer {
+    pub head: Response,
+    pub tap: Tap,
+    /// Body bytes that were read already, framing included. The tap has seen them; codex has not.
+    pub early: Vec<u8>,
+    pub stream: Stream,
+    pub key: Key,
+    /// The connection can carry another request once the body was read to its end.
+    pub reusable: bool,
+    pub url: Url,
+}
+
+/// Sends a request and waits at most `first_byte` for the head of the answer, once the body is sent. A connection that
+/// was kept and turns out to be closed costs no attempt: a fresh one is used.
+pub fn http(
+    shared: &Shared,
+    call: &Call<'_>,
+    upload: &mut Upload,
+    client: &mut Client,
+    first_byte: Duration,
+) -> Result<Answer, NetError> {
+    let target = Target::of(shared, call);
+    let key: Key = (call.sender.id(), target.url.origin());
+    let head = target.head(shared, call);
+    if let Some(stream) = shared.connections.take(&key) {
+        match talk(stream, &head, call, upload, client, first_byte) {
+            Ok(spoken) => return finish(shared, call, &target, key, spoken),
+            Err((Cause::Closed, _)) => {}
+            Err((cause, phase)) => return Err(target.failed(phase, cause)),
+        }
+    }
+    let patience = Patience { until: clock::now() + CONNECT_LIMIT, client: Some(client.fd()) };
+    let stream = Stream::connect(&target.url, Protocol::Http, patience)?;
+    match talk(stream, &head, call, upload, client, first_byte) {
+        Ok(spoken) => finish(shared, call, &target, key, spoken),
+        Err((cause, phase)) => Err(target.failed(phase, cause)),
+    }
+}
+
+/// Where a call goes: an origin, the request target there, and what workspace routing adds.
+pub struct Target {
+    pub url: Url,
+    path: String,
+    us: bool,
+}
+
+impl Target {
+    pub fn of(shared: &Shared, call: &Call<'_>) -> Target {
+        let placement = match (call.route.class, call.sender.id()) {
+            (Class::Model, Some(id)) => check::placement(shared, id),
+            _ => workspace::Placement::default(),
+        };
+        let url = workspace::model_base(&shared.base, &placement);
+        Target { path: upstream_target(&url, &call.route.path), url, us: placement.us }
+    }
+
+    /// The request head as the upstream gets it: credentials, Host, cookies and hop-by-hop headers are ours, everything
+    /// else is codex's, in its order and spelling (spec S-60).
+    pub fn head(&self, shared: &Shared, call: &Call<'_>) -> Vec<u8> {
+        let request = call.request;
+        let headers = request.headers();
+        let authority = self.url.authority();
+        let cookie = shared.jar.header(call.sender.id(), &self.url);
+        let (authorization, account) = match &call.sender {
+            Sender::Codex => (None, None),
+            Sender::Profile(_, credential) => (Some(&credential.authorization), credential.account_id.as_deref()),
+        };
+        let mut add: Vec<(&str, &[u8])> = Vec::new();
+        if !headers.contains("host") {
+            add.push(("host", authority.as_bytes()));
+        }
+        if let Some(authorization) = authorization.filter(|_| !headers.contains("authorization")) {
+            add.push(("authorization", authorization.as_bytes()));
+        }
+        if let Some(account) = account.filter(|_| !headers.contains("chatgpt-account-id")) {
+            add.push(("chatgpt-account-id", account.as_bytes()));
+        }
+        if let Some(cookie) = cookie.as_ref().filter(|_| !headers.contains("cookie")) {
+            add.push(("cookie", cookie.as_bytes()));
+        }
+        if self.us {
+            add.push((OVERRIDE_HEADER, OVERRIDE_US.as_bytes()));
+        }
+        let ours = matches!(call.sender, Sender::Profile(..));
+        let edit = |name: &str, _: &[u8]| {
+            let is = |other: &str| name.eq_ignore_ascii_case(other);
+            if is("host") {
+                Edit::Set(authority.as_bytes())
+            } else if is("authorization") && ours {
+                authorization.map_or(Edit::Drop, |value| Edit::Set(value.as_bytes()))
+            } else if is("chatgpt-account-id") && ours {
+                account.map_or(Edit::Drop, |value| Edit::Set(value.as_bytes()))
+            } else if is("cookie") {
+                cookie.as_ref().map_or(Edit::Keep, |value| Edit::Set(value.as_bytes()))
+            } else if is(OVERRIDE_HEADER) && self.us || is(affinity::TURN_STATE_HEADER) && call.drop_turn_state {
+                Edit::Drop
+            // The body is here or on its way: `100 Continue` was ours to say.
+            } else if is("expect") || head::is_hop_by_hop(headers, name) {
+                Edit::Drop
+            } else {
+                Edit::Keep
+            }
+        };
+        let mut out = Vec::with_capacity(4096);
+        head::write_request(&mut out, request.method(), &self.path, headers, edit, &add);
+        out
+    }
+
+    pub fn failed(&self, phase: Phase, cause: Cause) -> NetError {
+        NetError { phase, peer: self.url.authority(), cause }
+    }
+}
+
+/// What came back over which connection.
+struct Spoken {
+    stream: Stream,
+    response: Response,
+    rest: Vec<u8>,
+    /// The request was sent to its end.
+    whole: bool,
+}
+
+/// Sends head and body while the body still comes, and reads until the final head of an answer is there, which may be
+/// before the body is sent. Interim answers go to codex as they come.
+fn talk(
+    mut stream: Stream,
+    head: &[u8],
+    call: &Call<'_>,
+    upload: &mut Upload,
+    client: &mut Client,
+    first_byte: Duration,
+) -> Result<Spoken, (Cause, Phase)> {
+    // A short body travels in one packet with its head.
+    let mut first = head.to_vec();
+    if upload.bytes.len() <= READ_AHEAD {
+        first.extend_from_slice(&upload.bytes);
+    }
+    let joined = first.len() - head.len();
+    let (mut sent_first, mut sent_body) = (0, joined);
+    let mut input: Vec<u8> = Vec::new();
+    let mut until = clock::now() + SEND_LIMIT;
+    let mut was_whole = false;
+    loop {
+        let failed = |cause| Err((cause, if was_whole { Phase::Head } else { Phase::Send }));
+        let mut broken = None;
+        loop {
+            let pending = if sent_first < first.len() { &first[sent_first..] } else { &upload.bytes[sent_body..] };
+            if pending.is_empty() {
+                break;
+            }
+            match stream.write(pending) {
+                Ok(taken) if sent_first < first.len() => sent_first += taken,
+                Ok(taken) => sent_body += taken,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    broken = Some(stream::cause(&error));
+                    break;
+                }
+            }
+            until = clock::now() + SEND_LIMIT;
+        }
+        let unsent = sent_first < first.len() || sent_body < upload.bytes.len();
+        let whole = upload.is_done() && !unsent && !stream.unsent();
+        if whole && !was_whole {
+            was_whole = true;
+            until = clock::now() + first_byte;
+        }
+        let wants_body = !upload.is_done() && upload.bytes.len() - sent_body < READ_AHEAD;
+        if wants_body && pull(upload, client)? {
+            continue;
+        }
+        if broken.is_none() {
+            let mut watches = [stream.watch(true, unsent), client.stream.watch(wants_body, false)];
+            let ready = stream.buffered() || match poll::wait(&mut watches, Some(until)) {
+                Ok(ready) => ready,
+                Err(error) => return failed(Cause::Failed(error.to_string())),
+            };
+            if watches[1].hung_up() && !watches[1].readable() || watches[1].hung_up() && !wants_body {
+                return failed(Cause::ClientGone);
+            }
+            if !ready {
+                return failed(Cause::Deadline);
+            }
+            if !watches[0].readable() && !stream.buffered() {
+                continue;
+            }
+        }
+        let mut buf = [0; 16 * 1024];
+        match stream.read(&mut buf) {
+            Ok(0) => return failed(broken.unwrap_or(Cause::Closed)),
+            Ok(taken) => input.extend_from_slice(&buf[..taken]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                if let Some(cause) = broken {
+                    return failed(cause);
+                }
+            }
+            Err(error) => return failed(stream::cause(&error)),
+        }
+        if let Some(response) = final_head(&mut input, call, client).map_err(|cause| (cause, Phase::Head))? {
+            return Ok(Spoken { stream, response, rest: input, whole: was_whole });
+        }
+    }
+}
+
+/// Takes heads off `input` until a final one; interim ones go to codex.
+fn final_head(input: &mut Vec<u8>, call: &Call<'_>, client: &mut Client) -> Result<Option<Response>, Cause> {
+    while let Some((used, response)) = head::response(input).map_err(|bad| Cause::Malformed(bad.to_string()))? {
+        let raw: Vec<u8> = input.drain(..used).collect();
+        match response.status() {
+            // Asked for no upgrade, so none can be accepted (RFC 9110 15.2.2).
+            101 => return Err(Cause::Malformed("it switched protocols unasked".to_owned())),
+            // We said it ourselves when codex asked.
+            100 => {}
+            102..=199 if call.request.minor_version() >= 1 => client.write_all(&raw).map_err(|_| Cause::ClientGone)?,
+            102..=199 => {}
+            _ => return Ok(Some(response)),
+        }
+    }
+    Ok(None)
+}
+
+/// What went wrong with the body is codex's doing and stays in `upload.fault`.
+fn pull(upload: &mut Upload, client: &mut Client) -> Result<bool, (Cause, Phase)> {
+    upload.pull(client).map_err(|error| {
+        upload.fault = Some(error);
+        (Cause::ClientGone, Phase::Send)
+    })
+}
+
+fn finish(shared: &Shared, call: &Call<'_>, target: &Target, key: Key, spoken: Spoken) -> Result<Answer, NetError> {
+    let Spoken { stream, response, rest, whole } = spoken;
+    let malformed = |bad: Malformed| target.failed(Phase::Head, Cause::Malformed(bad.to_string()));
+    shared.jar.keep(call.sender.id(), &target.url, response.headers());
+    let framing = body::response_framing(&response, call.request.method()).map_err(malformed)?;
+    let headers = response.headers();
+    let is_event_stream = headers.value("content-type").is_some_and(|kind| {
+        kind.trim_start().get(..17).is_some_and(|start| start.eq_ignore_ascii_case("text/event-stream"))
+    }) && !headers.contains("content-encoding");
+    let mut tap = Tap::new(framing, is_event_stream);
+    let used = tap.feed(&rest).map_err(malformed)?;
+    let clean = whole && used == rest.len();
+    let reusable = clean && head::keeps_alive(response.minor_version(), headers) && !tap.is_until_close();
+    let mut early = rest;
+    early.truncate(used);
+    Ok(Answer { head: response, tap, early, stream, key, reusable, url: target.url.clone() })
+}
+
+impl Answer {
+    /// Reads some more of the body into `early`, waiting as `patience` says; false at its end.
+    pub fn read_more(&mut self, patience: Patience) -> Result<bool, Cause> {
+        if self.tap.is_done() {
+            return Ok(false);
+        }
+        let mut buf = [0; 16 * 1024];
+        let taken = self.stream.read_some(&mut buf, patience)?;
+        if taken == 0 {
+            return self.tap.closed().map(|()| false).map_err(|_| Cause::Closed);
+        }
+        let used = self.tap.feed(&buf[..taken]).map_err(|bad| Cause::Malformed(bad.to_string()))?;
+        self.reusable &= used == taken;
+        self.early.extend_from_slice(&buf[..used]);
+        Ok(true)
+    }
+
+    /// Gives the connection back when it can carry another request, else closes it.
+    pub fn release(self, shared: &Shared) {
+        if self.reusable && self.tap.is_done() {
+            shared.connections.put(self.key, self.stream);
+        }
+    }
+}

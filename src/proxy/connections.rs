@@ -1,0 +1,46 @@
+//! Upstream connections that wait for their next request. One profile's are never given to another.
+
+use super::ProfileId;
+use crate::net::stream::Stream;
+use crate::sys::clock;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Shorter than the idle limits that servers usually have (60 s and more), so that few are found dead.
+const MAX_IDLE: Duration = Duration::from_secs(30);
+/// Codex opens about 15 at its start.
+const MAX_FOR_KEY: usize = 8;
+
+/// `None`: codex's own credentials.
+pub type Key = (Option<ProfileId>, String);
+
+#[derive(Default)]
+pub struct Connections {
+    idle: Mutex<HashMap<Key, Vec<(Stream, Instant)>>>,
+}
+
+impl Connections {
+    /// The connection that was used last, if it is still good.
+    pub fn take(&self, key: &Key) -> Option<Stream> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = idle.get_mut(key)?;
+        while let Some((mut stream, since)) = waiting.pop() {
+            if clock::now().saturating_duration_since(since) < MAX_IDLE && stream.is_idle() {
+                return Some(stream);
+            }
+        }
+        None
+    }
+
+    /// Only for a connection whose last answer was read to its end.
+    pub fn put(&self, key: Key, stream: Stream) {
+        let now = clock::now();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = idle.entry(key).or_default();
+        waiting.retain(|(_, since)| now.saturating_duration_since(*since) < MAX_IDLE);
+        if waiting.len() < MAX_FOR_KEY {
+            waiting.push((stream, now));
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What each profile's auth.json holds right now: codex owns and rewrites those files, so they are looked at again for
+//! every use, and read again when they changed. Nothing of it is ever printed.
+
+use super::ProfileId;
+use super::route::same;
+use crate::profile::auth::{self, Auth};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Ready for the wire.
+pub struct Credential {
+    /// `Bearer …`
+    pub authorization: String,
+    pub account_id: Option<String>,
+    /// Tells one token from the next without holding it. Never 0.
+    pub fingerprint: u64,
+}
+
+pub struct Wallet {
+    slots: Vec<Slot>,
+}
+
+struct Slot {
+    home: PathBuf,
+    cached: Mutex<Option<(Stamp, Arc<Credential>)>>,
+}
+
+/// Changes whenever the file is replaced or written.
+type Stamp = (u64, u64, i64, i64);
+
+impl Wallet {
+    /// One home for each [`ProfileId`], in their order.
+    pub fn new(homes: impl IntoIterator<Item = PathBuf>) -> Wallet {
+        Wallet { slots: homes.into_iter().map(|home| Slot { home, cached: Mutex::new(None) }).collect() }
+    }
+
+    /// The error is what the auth.json is instead (`no-auth`, `api-key`, …).
+    pub fn credential(&self, id: ProfileId) -> Result<Arc<Credential>, String> {
+        let slot = self.slots.get(usize::from(id.0)).ok_or("unknown profile")?;
+        let stamp = stamp(&slot.home);
+        let mut cached = slot.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some((known, credential)), Some(stamp)) = (&*cached, stamp)
+            && *known == stamp
+        {
+            return Ok(Arc::clone(credential));
+        }
+        *cached = None;
+        let read = auth::read(&slot.home);
+        let Auth::ChatGpt(tokens) = read else { return Err(read.label().to_owned()) };
+        let authorization = format!("Bearer {}", tokens.access_token.expose());
+        let mut hasher = DefaultHasher::new();
+        authorization.hash(&mut hasher);
+        let fingerprint = hasher.finish().max(1);
+        let credential = Arc::new(Credential { authorization, account_id: tokens.account_id, fingerprint });
+        // The stamp is from before the reading: a change in between is seen next time.
+        if let Some(stamp) = stamp {
+            *cached = Some((stamp, Arc::clone(&credential)));
+        }
+        Ok(credential)
+    }
+
+    /// The token that `id` would use, by fingerprint; 0 when it has none.
+    pub fn fingerprint(&self, id: ProfileId) -> u64 {
+        self.credential(id).map_or(0, |credential| credential.fingerprint)
+    }
+
+    /// Whether this `Authorization` is one that our codex may send: the current token of any profile of ours.
+    pub fn recognises(&self, authorization: &str) -> bool {
+        self.ids().any(|id| {
+            self.credential(id).is_ok_and(|known| same(known.authorization.as_bytes(), authorization.as_bytes()))
+        })
+    }
+
+    fn ids(&self) -> impl Iterator<Item = ProfileId> {
+        (0..u16::try_from(self.slots.len()).unwrap_or(u16::MAX)).map(ProfileId)
+    }
+}
+
+fn stamp(home: &Path) -> Option<Stamp> {
+    let meta = home.join("auth.json").metadata().ok()?;
+    Some((meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
+}

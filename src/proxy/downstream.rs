@@ -1,0 +1,149 @@
+//! Codex's side of a connection: request heads, the body as it comes, local answers. Knows no upstream.
+
+use crate::net::stream::Stream;
+use crate::net::{Cause, Patience};
+use crate::sys::clock;
+use crate::sys::poll::{self, Watch};
+use crate::wire::Malformed;
+use crate::wire::body::{self, Body};
+use crate::wire::head::{self, Request};
+use std::io::ErrorKind;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
+
+/// From the first byte of a head to its end. Codex writes a head at once.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// A local answer, or one chunk of an upstream's, that the client does not take for so long.
+const WRITE_LIMIT: Duration = Duration::from_secs(30);
+/// A request body is kept whole, to be sent again elsewhere. History and images grow it to tens of MB.
+const MAX_BODY: usize = 128 * 1024 * 1024;
+/// One read of a body.
+const READ: usize = 64 * 1024;
+
+pub struct Client {
+    pub stream: Stream,
+    /// What was read beyond the last message.
+    pub unread: Vec<u8>,
+    /// Since when it is quiet: for the listener, which keeps quiet connections.
+    pub since: Instant,
+}
+
+/// Why no request came.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoRequest {
+    /// Closed, as it may be between two requests; or broken, or too slow.
+    Gone,
+    /// Nothing came for as long as the caller would wait: the connection is good.
+    Quiet,
+    Malformed(Malformed),
+    Slow,
+}
+
+impl Client {
+    pub fn new(stream: Stream) -> Client {
+        Client { stream, unread: Vec::new(), since: clock::now() }
+    }
+
+    /// The next request head. Waits for its first byte until `quiet`.
+    pub fn request(&mut self, quiet: Instant) -> Result<Request, NoRequest> {
+        let mut until = None;
+        loop {
+            if !self.unread.is_empty() {
+                if let Some((used, request)) = head::request(&self.unread).map_err(NoRequest::Malformed)? {
+                    self.unread.drain(..used);
+                    return Ok(request);
+                }
+                until.get_or_insert_with(|| clock::now() + HEAD_LIMIT);
+            }
+            let mut buf = [0; 16 * 1024];
+            match self.stream.read_some(&mut buf, Patience::until(until.unwrap_or(quiet))) {
+                Ok(0) => return Err(NoRequest::Gone),
+                Ok(taken) => self.unread.extend_from_slice(&buf[..taken]),
+                Err(Cause::Deadline) if until.is_none() => return Err(NoRequest::Quiet),
+                Err(Cause::Deadline) => return Err(NoRequest::Slow),
+                Err(_) => return Err(NoRequest::Gone),
+            }
+        }
+    }
+
+    pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), Cause> {
+        self.stream.write_all(bytes, Patience::until(clock::now() + WRITE_LIMIT))
+    }
+
+    /// The client closed its side, as far as can be seen now.
+    pub fn is_gone(&self) -> bool {
+        let mut watch = [Watch::new(&self.stream)];
+        poll::wait(&mut watch, Some(clock::now())).is_ok_and(|told| told) && watch[0].hung_up()
+    }
+
+    pub fn fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+}
+
+/// A request body, with its framing, as far as it has come: kept, so that it can be sent again.
+pub struct Upload {
+    pub bytes: Vec<u8>,
+    /// Why no more can be had: ours to answer, no upstream's fault.
+    pub fault: Option<UploadError>,
+    body: Body,
+}
+
+/// Why no more of a body can be had.
+#[derive(Debug, PartialEq, Eq)]
+pub enum UploadError {
+    Gone,
+    TooLarge,
+    Malformed(Malformed),
+}
+
+impl Upload {
+    pub fn new(request: &Request) -> Result<Upload, Malformed> {
+        Ok(Upload { bytes: Vec::new(), fault: None, body: Body::new(body::request_framing(request)?) })
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.body.is_done()
+    }
+
+    /// Takes what the client has sent by now; false when nothing was there.
+    pub fn pull(&mut self, client: &mut Client) -> Result<bool, UploadError> {
+        if client.unread.is_empty() {
+            let mut buf = [0; READ];
+            match client.stream.read(&mut buf) {
+                Ok(0) => return Err(UploadError::Gone),
+                Ok(taken) => client.unread.extend_from_slice(&buf[..taken]),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(false),
+                Err(_) => return Err(UploadError::Gone),
+            }
+        }
+        let used = self.body.feed(&client.unread, |_| {}).map_err(UploadError::Malformed)?;
+        self.bytes.extend_from_slice(&client.unread[..used]);
+        client.unread.drain(..used);
+        if self.bytes.len() > MAX_BODY { Err(UploadError::TooLarge) } else { Ok(true) }
+    }
+}
+
+/// Our own answer, in the form that the backend's errors have. `message` is for the person in front of codex.
+pub fn local_answer(status: u16, code: &str, message: &str) -> Vec<u8> {
+    let reason = match status {
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        431 => "Request Header Fields Too Large",
+        505 => "HTTP Version Not Supported",
+        _ => "Service Unavailable",
+    };
+    let mut body = String::from("{\"error\":{\"code\":");
+    crate::wire::json::write_string(&mut body, code);
+    body.push_str(",\"message\":");
+    crate::wire::json::write_string(&mut body, message);
+    body.push_str("}}");
+    let head = format!(
+        "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body.as_bytes()].concat()
+}

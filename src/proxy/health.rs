@@ -1,0 +1,176 @@
+//! What is wrong with a profile and until when: quota, transport, login. Three separate memories, each with its own clock
+//! (spec S-57). Pure; `now` is an argument. Knows nothing of requests.
+
+use super::verdict::Trouble;
+use std::time::{Duration, Instant};
+
+/// A quota answer that names no reset is believed this long (0.2.38's figure).
+const QUOTA_DEFAULT: Duration = Duration::from_secs(20);
+/// No reset is believed for longer than this: a month's window is the longest known, a clock may be wrong.
+const QUOTA_MAX: Duration = Duration::from_secs(32 * 24 * 3600);
+/// An account whose plan has no codex is not asked again in this run, unless nobody else is left.
+const NOT_INCLUDED: Duration = Duration::from_secs(24 * 3600);
+/// An overloaded answer says little about the account; long enough to try another one first.
+const OVERLOAD: Duration = Duration::from_secs(10);
+/// Transport backoff: doubles while failures follow each other (0.2.38's figures).
+const TRANSPORT_FIRST: Duration = Duration::from_secs(15);
+const TRANSPORT_MAX: Duration = Duration::from_secs(120);
+
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    quota_until: Option<Instant>,
+    transport_until: Option<Instant>,
+    transport_step: Option<Duration>,
+    overload_until: Option<Instant>,
+    /// The token that was refused, by fingerprint: until auth.json holds another one, nothing has changed.
+    refused_token: Option<u64>,
+}
+
+/// One profile's state for selection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Usable {
+    Yes,
+    /// Not before that moment.
+    After(Instant),
+    /// Its login was refused: only a new one helps.
+    LoginNeeded,
+}
+
+/// What the record of a trouble amounts to, for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backoff {
+    Quota(Duration),
+    Transport(Duration),
+    Overload(Duration),
+    Login,
+}
+
+impl Health {
+    /// `unix` is the wall clock in seconds: the backend names resets by it. `token` is the fingerprint of the credential
+    /// that was used.
+    pub fn record(&mut self, trouble: &Trouble, token: u64, now: Instant, unix: u64) -> Backoff {
+        match trouble {
+            Trouble::Quota { resets_at, retry_after } => {
+                let named = resets_at.map(|at| Duration::from_secs(at.saturating_sub(unix)));
+                let wait = named.or(*retry_after).unwrap_or(QUOTA_DEFAULT).clamp(Duration::from_secs(1), QUOTA_MAX);
+                self.quota_until = later(self.quota_until, now + wait);
+                Backoff::Quota(wait)
+            }
+            Trouble::NotIncluded => {
+                self.quota_until = later(self.quota_until, now + NOT_INCLUDED);
+                Backoff::Quota(NOT_INCLUDED)
+            }
+            Trouble::Overload { retry_after } => {
+                let wait = retry_after.unwrap_or(OVERLOAD).clamp(Duration::from_secs(1), TRANSPORT_MAX);
+                self.overload_until = later(self.overload_until, now + wait);
+                Backoff::Overload(wait)
+            }
+            Trouble::Transport => {
+                let active = self.transport_until.is_some_and(|until| until > now);
+                let step = match self.transport_step {
+                    Some(step) if active => (step * 2).min(TRANSPORT_MAX),
+                    _ => TRANSPORT_FIRST,
+                };
+                self.transport_step = Some(step);
+                self.transport_until = Some(now + step);
+                Backoff::Transport(step)
+            }
+            Trouble::Unauthorized => {
+                self.refused_token = Some(token);
+                Backoff::Login
+            }
+        }
+    }
+
+    /// Real success: the model answered. An error that was merely passed on never comes here.
+    pub fn succeed(&mut self) {
+        *self = Health::default();
+    }
+
+    /// Some token was refused: whether it still stands is for [`Health::usable`] to say.
+    pub fn was_refused(&self) -> bool {
+        self.refused_token.is_some()
+    }
+
+    /// That very token was refused before.
+    pub fn refused(&self, token: u64) -> bool {
+        self.refused_token == Some(token)
+    }
+
+    /// `token` is the fingerprint of the credential that would be used.
+    pub fn usable(&self, token: u64, now: Instant) -> Usable {
+        if self.refused(token) {
+            return Usable::LoginNeeded;
+        }
+        let until = [self.quota_until, self.transport_until, self.overload_until].into_iter().flatten().max();
+        match until {
+            Some(until) if until > now => Usable::After(until),
+            _ => Usable::Yes,
+        }
+    }
+}
+
+fn later(known: Option<Instant>, new: Instant) -> Option<Instant> {
+    Some(known.map_or(new, |known| known.max(new)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: u64 = 7;
+    const UNIX: u64 = 1_000_000;
+
+    fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn quota_lasts_until_the_named_reset() {
+        let t0 = Instant::now();
+        let table = [
+            (Some(UNIX + 7200), None, 7200),
+            (None, Some(secs(30)), 30),
+            (None, None, 20),
+            (Some(UNIX - 5), None, 1),
+            (Some(u64::MAX), None, 32 * 24 * 3600),
+        ];
+        for (resets_at, retry_after, wait) in table {
+            let mut health = Health::default();
+            let backoff = health.record(&Trouble::Quota { resets_at, retry_after }, TOKEN, t0, UNIX);
+            assert_eq!(backoff, Backoff::Quota(secs(wait)));
+            assert_eq!(health.usable(TOKEN, t0), Usable::After(t0 + secs(wait)));
+            assert_eq!(health.usable(TOKEN, t0 + secs(wait)), Usable::Yes);
+        }
+    }
+
+    #[test]
+    fn transport_doubles_while_it_lasts_and_starts_anew_after() {
+        let t0 = Instant::now();
+        let mut health = Health::default();
+        let steps: Vec<Backoff> = (0..5).map(|_| health.record(&Trouble::Transport, TOKEN, t0, UNIX)).collect();
+        assert_eq!(steps, [15, 30, 60, 120, 120].map(|s| Backoff::Transport(secs(s))));
+        let later = t0 + secs(500);
+        assert_eq!(health.record(&Trouble::Transport, TOKEN, later, UNIX), Backoff::Transport(secs(15)));
+    }
+
+    #[test]
+    fn a_refused_login_ends_with_another_token() {
+        let t0 = Instant::now();
+        let mut health = Health::default();
+        health.record(&Trouble::Unauthorized, TOKEN, t0, UNIX);
+        assert_eq!(health.usable(TOKEN, t0 + secs(1_000_000)), Usable::LoginNeeded);
+        assert_eq!(health.usable(TOKEN + 1, t0), Usable::Yes);
+    }
+
+    #[test]
+    fn memories_do_not_mix_and_success_clears() {
+        let t0 = Instant::now();
+        let mut health = Health::default();
+        health.record(&Trouble::Quota { resets_at: Some(UNIX + 100), retry_after: None }, TOKEN, t0, UNIX);
+        health.record(&Trouble::Transport, TOKEN, t0, UNIX);
+        assert_eq!(health.usable(TOKEN, t0 + secs(20)), Usable::After(t0 + secs(100)), "a short backoff hides no long one");
+        health.succeed();
+        assert_eq!(health.usable(TOKEN, t0), Usable::Yes);
+    }
+}

@@ -1,0 +1,263 @@
+//! The runtime log: 0.2.38's line format and markers (`original.md` D.10), one file for a run, readable by its user alone.
+//! Holds ids, names and numbers; callers give it no token, prompt, output or e-mail. Errors of the disk end nothing: the
+//! run matters more than its log.
+
+use crate::sys::clock;
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::SystemTime;
+
+/// What is kept of earlier runs (spec S-70).
+const KEEP_LOGS: usize = 20;
+const KEEP_BYTES: u64 = 64 * 1024 * 1024;
+/// One run writes no more than this.
+const MAX_BYTES: u64 = 32 * 1024 * 1024;
+
+const PREFIX: &str = "prodex-runtime-";
+const POINTER: &str = "prodex-runtime-latest.path";
+
+/// Everything that the log can say, by the names that 0.2.38 gave it where it had one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marker {
+    Candidate,
+    CandidateExhausted,
+    Committed,
+    ProfileCommit,
+    QuotaBlocked,
+    Overloaded,
+    Unauthorized,
+    UpstreamConnectError,
+    UpstreamHandshakeRefused,
+    RetryBackoff,
+    TransportBackoff,
+    OverloadBackoff,
+    LoginNeeded,
+    PrecommitBudgetExhausted,
+    DirectCurrentProfileFallback,
+    LookaheadTimeout,
+    FirstUpstreamChunk,
+    FirstLocalChunk,
+    StreamReadError,
+    StreamComplete,
+    TerminalEvent,
+    Binding,
+    WebsocketBounce,
+    WebsocketReplay,
+    QueueOverloaded,
+    Refused,
+    WorkerPanic,
+    StateSaveOk,
+    StateSaveError,
+    Workspace,
+    Exchange,
+}
+
+impl Marker {
+    pub fn name(self) -> &'static str {
+        match self {
+            Marker::Candidate => "candidate",
+            Marker::CandidateExhausted => "candidate_exhausted",
+            Marker::Committed => "committed",
+            Marker::ProfileCommit => "profile_commit",
+            Marker::QuotaBlocked => "quota_blocked",
+            Marker::Overloaded => "overloaded",
+            Marker::Unauthorized => "unauthorized",
+            Marker::UpstreamConnectError => "upstream_connect_error",
+            Marker::UpstreamHandshakeRefused => "upstream_handshake_refused",
+            Marker::RetryBackoff => "profile_retry_backoff",
+            Marker::TransportBackoff => "profile_transport_backoff",
+            Marker::OverloadBackoff => "profile_overload_backoff",
+            Marker::LoginNeeded => "profile_login_needed",
+            Marker::PrecommitBudgetExhausted => "precommit_budget_exhausted",
+            Marker::DirectCurrentProfileFallback => "direct_current_profile_fallback",
+            Marker::LookaheadTimeout => "lookahead_timeout",
+            Marker::FirstUpstreamChunk => "first_upstream_chunk",
+            Marker::FirstLocalChunk => "first_local_chunk",
+            Marker::StreamReadError => "stream_read_error",
+            Marker::StreamComplete => "stream_complete",
+            Marker::TerminalEvent => "terminal_event",
+            Marker::Binding => "binding",
+            Marker::WebsocketBounce => "websocket_bounce",
+            Marker::WebsocketReplay => "websocket_replay",
+            Marker::QueueOverloaded => "runtime_proxy_queue_overloaded",
+            Marker::Refused => "runtime_proxy_refused",
+            Marker::WorkerPanic => "worker_panic",
+            Marker::StateSaveOk => "state_save_ok",
+            Marker::StateSaveError => "state_save_error",
+            Marker::Workspace => "workspace",
+            Marker::Exchange => "exchange",
+        }
+    }
+}
+
+/// Which exchange a line belongs to.
+#[derive(Debug, Clone, Copy)]
+pub struct Tag {
+    pub request: u64,
+    pub transport: &'static str,
+}
+
+pub struct Journal {
+    file: Mutex<Option<Log>>,
+    path: PathBuf,
+}
+
+struct Log {
+    file: File,
+    written: u64,
+}
+
+impl Journal {
+    /// Opens this run's log in `dir`, writes the pointer beside it, sweeps old logs of ours. A directory that takes no
+    /// file gives a journal that keeps nothing.
+    pub fn open(dir: &Path) -> Journal {
+        let path = dir.join(format!("{PREFIX}{}-{}.log", std::process::id(), clock::unix_millis()));
+        let file = create(&path).ok();
+        if file.is_some() {
+            sweep(dir, &path);
+            // The pointer is a convenience: in a shared directory somebody else may hold the name.
+            let _ = point(dir, &path);
+        }
+        Journal { file: Mutex::new(file.map(|file| Log { file, written: 0 })), path }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A line about one exchange: `request=1 transport=http quota_blocked profile=main`.
+    pub fn mark(&self, tag: Tag, marker: Marker, fields: fmt::Arguments<'_>) {
+        self.line(format_args!("request={} transport={} {} {fields}", tag.request, tag.transport, marker.name()));
+    }
+
+    /// A line about the run or a profile: `profile_retry_backoff profile=main until=1795575061`.
+    pub fn note(&self, marker: Marker, fields: fmt::Arguments<'_>) {
+        self.line(format_args!("{} {fields}", marker.name()));
+    }
+
+    pub fn line(&self, text: fmt::Arguments<'_>) {
+        let line = format!("[{}] {}\n", stamp(clock::unix_millis()), clean(&text.to_string()));
+        let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(log) = file.as_mut() {
+            log.written += line.len() as u64;
+            if log.written > MAX_BYTES {
+                *file = None;
+            } else {
+                let _ = log.file.write_all(line.as_bytes());
+            }
+        }
+    }
+}
+
+/// A value may hold what a peer said: no line breaks, no escape codes.
+fn clean(text: &str) -> String {
+    text.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// `2026-11-25 07:16:03.123 +00:00`
+fn stamp(unix_millis: u64) -> String {
+    let t = clock::local(unix_millis / 1000);
+    let sign = if t.offset < 0 { '-' } else { '+' };
+    let minutes = t.offset.unsigned_abs() / 60;
+    format!(
+        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:03} {sign}{:02}:{:02}",
+        t.year, t.month, t.day, t.hour, t.minute, t.second, unix_millis % 1000, minutes / 60, minutes % 60
+    )
+}
+
+/// A new file of ours, never one that stands there already, never through a link.
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)
+}
+
+fn point(dir: &Path, log: &Path) -> io::Result<()> {
+    let temporary = dir.join(format!("{POINTER}.{}.tmp", std::process::id()));
+    let written = create(&temporary).and_then(|mut file| {
+        file.write_all(log.as_os_str().as_encoded_bytes())?;
+        file.write_all(b"\n")
+    });
+    let done = written.and_then(|()| std::fs::rename(&temporary, dir.join(POINTER)));
+    if done.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    done
+}
+
+/// Removes our own oldest logs beyond what is kept.
+fn sweep(dir: &Path, current: &Path) {
+    let Ok(own) = current.metadata().map(|meta| meta.uid()) else { return };
+    let mut logs: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let Ok(meta) = entry.path().symlink_metadata() else { continue };
+        let is_log = name.starts_with(PREFIX) && name.ends_with(".log");
+        if is_log && meta.is_file() && meta.uid() == own && entry.path() != current {
+            logs.push((meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), meta.len(), entry.path()));
+        }
+    }
+    logs.sort_by(|a, b| b.0.cmp(&a.0));
+    let mut bytes = 0;
+    for (index, (_, len, path)) in logs.iter().enumerate() {
+        bytes += len;
+        if index + 1 >= KEEP_LOGS || bytes > KEEP_BYTES {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn dir(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("prodex-journal-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    #[test]
+    fn writes_lines_of_the_known_form_for_its_user_alone() {
+        let dir = dir("lines");
+        let journal = Journal::open(&dir);
+        journal.mark(Tag { request: 3, transport: "http" }, Marker::QuotaBlocked, format_args!("profile=main"));
+        journal.note(Marker::RetryBackoff, format_args!("profile=a\n[2026] forged until=1"));
+        let text = std::fs::read_to_string(journal.path()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "a value cannot begin a line");
+        assert!(lines[0].starts_with("[20") && lines[0].ends_with("] request=3 transport=http quota_blocked profile=main"));
+        assert_eq!(lines[0].find(']'), Some(31), "{}", lines[0]);
+        assert_eq!(journal.path().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let pointer = std::fs::read_to_string(dir.join(POINTER)).unwrap();
+        assert_eq!(pointer, format!("{}\n", journal.path().display()));
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn keeps_the_last_logs_and_follows_no_link() {
+        let dir = dir("sweep");
+        for n in 0..30 {
+            std::fs::write(dir.join(format!("{PREFIX}1-{n}.log")), "x").unwrap();
+        }
+        let precious = dir.join("precious");
+        std::fs::write(&precious, "mine").unwrap();
+        std::os::unix::fs::symlink(&precious, dir.join(POINTER)).unwrap();
+        let journal = Journal::open(&dir);
+        journal.line(format_args!("x"));
+        let logs = std::fs::read_dir(&dir).unwrap().flatten().filter(|e| e.file_name().to_string_lossy().ends_with(".log"));
+        assert_eq!(logs.count(), KEEP_LOGS);
+        assert_eq!(std::fs::read_to_string(&precious).unwrap(), "mine", "the pointer was replaced, not followed");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_takes_nothing_ends_nothing() {
+        Journal::open(Path::new("/no/such/dir")).line(format_args!("x"));
+    }
+}

@@ -1,0 +1,189 @@
+//! After commit: an upstream's body to codex, through one bounded buffer, watching both sides. Nothing is retried here.
+//! Knows no profiles; what passes is looked at by the answer's tap.
+
+use super::attempt::Answer;
+use super::cookies;
+use super::downstream::Client;
+use super::tap::{CAPTURE, Tap};
+use super::Shared;
+use crate::net::{Cause, NetError, Patience, Phase, stream};
+use crate::sys::clock;
+use crate::sys::poll::{self, Watch};
+use crate::wire::head::{self, Edit, Response};
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+/// All that is kept of a stream, whatever the speeds (spec S-61).
+const BUFFER: usize = 64 * 1024;
+/// Longer than codex's own idle limit of 300 s, so that codex is the one who decides (`wire.md` 11).
+pub const IDLE_LIMIT: Duration = Duration::from_secs(330);
+
+/// How a relay ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// All of the answer went to codex.
+    Whole,
+    /// The upstream broke off, in these words; codex sees a break.
+    Upstream(Cause),
+    /// Codex went away.
+    Client,
+    /// Nothing moved for [`IDLE_LIMIT`].
+    Idle,
+}
+
+impl End {
+    /// For the log: who ended it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            End::Whole => "whole",
+            End::Upstream(_) => "upstream",
+            End::Client => "client",
+            End::Idle => "idle",
+        }
+    }
+}
+
+pub struct Relayed {
+    pub end: End,
+    /// Body bytes that codex took, framing included.
+    pub bytes: u64,
+    /// The connection to codex can carry another request.
+    pub keep: bool,
+    /// When the first byte went to codex.
+    pub first: Option<Instant>,
+}
+
+/// Sends `answer` to codex. `seen` is called after each piece that the tap has looked at.
+pub fn run(shared: &Shared, mut answer: Answer, client: &mut Client, keep: bool, mut seen: impl FnMut(&mut Tap)) -> Relayed {
+    // Where the upstream's close ends the body, ours must too.
+    let keep = keep && !answer.tap.is_until_close();
+    let mut pending = head_for_codex(&answer.head, keep);
+    pending.append(&mut answer.early);
+    seen(&mut answer.tap);
+    let head_len = pending.len() as u64;
+    let mut relayed = Relayed { end: End::Whole, bytes: 0, keep, first: None };
+    let end = pump(&mut answer, client, pending, &mut relayed, seen);
+    relayed.bytes = relayed.bytes.saturating_sub(head_len.min(relayed.bytes));
+    if let End::Upstream(_) | End::Idle = end {
+        relayed.keep = false;
+        if answer.tap.is_until_close() {
+            client.stream.reset_on_close();
+        }
+    }
+    relayed.keep &= end == End::Whole;
+    relayed.end = end;
+    answer.release(shared);
+    relayed
+}
+
+fn pump(
+    answer: &mut Answer,
+    client: &mut Client,
+    mut pending: Vec<u8>,
+    relayed: &mut Relayed,
+    mut seen: impl FnMut(&mut Tap),
+) -> End {
+    let mut start = 0;
+    let mut until = clock::now() + IDLE_LIMIT;
+    // A full read says that more is there: no need to ask poll(2) first.
+    let mut eager = answer.stream.buffered();
+    loop {
+        while start < pending.len() {
+            match client.stream.write(&pending[start..]) {
+                Ok(taken) => {
+                    start += taken;
+                    relayed.bytes += taken as u64;
+                    let now = clock::now();
+                    relayed.first.get_or_insert(now);
+                    until = now + IDLE_LIMIT;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return End::Client,
+            }
+        }
+        let drained = start == pending.len();
+        if drained && answer.tap.is_done() {
+            return End::Whole;
+        }
+        if !(drained && eager) {
+            // An upstream that hung up would end every wait for a slow codex at once: it is not asked meanwhile.
+            let upstream = if drained { answer.stream.watch(true, false) } else { Watch::nothing() };
+            let mut watches = [upstream, client.stream.watch(false, !drained)];
+            match poll::wait(&mut watches, Some(until)) {
+                Ok(true) => {}
+                Ok(false) => return End::Idle,
+                Err(error) => return End::Upstream(Cause::Failed(error.to_string())),
+            }
+            if watches[1].hung_up() {
+                return End::Client;
+            }
+        }
+        if !drained {
+            continue;
+        }
+        pending.resize(BUFFER, 0);
+        let result = answer.stream.read(&mut pending);
+        let taken = match result {
+            Ok(taken) => taken,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                pending.clear();
+                start = 0;
+                eager = false;
+                continue;
+            }
+            Err(error) => return End::Upstream(stream::cause(&error)),
+        };
+        if taken == 0 {
+            return match answer.tap.closed() {
+                Ok(()) => End::Whole,
+                Err(_) => End::Upstream(Cause::Closed),
+            };
+        }
+        eager = taken == BUFFER || answer.stream.buffered();
+        let used = match answer.tap.feed(&pending[..taken]) {
+            Ok(used) => used,
+            Err(bad) => return End::Upstream(Cause::Malformed(bad.to_string())),
+        };
+        answer.reusable &= used == taken;
+        pending.truncate(used);
+        start = 0;
+        seen(&mut answer.tap);
+    }
+}
+
+/// The response head as codex gets it: hop-by-hop headers and Cloudflare's cookies are ours.
+pub fn head_for_codex(response: &Response, keep: bool) -> Vec<u8> {
+    let headers = response.headers();
+    let edit = |name: &str, value: &[u8]| {
+        let kept = name.eq_ignore_ascii_case("set-cookie") && cookies::is_kept(value);
+        if kept || head::is_hop_by_hop(headers, name) { Edit::Drop } else { Edit::Keep }
+    };
+    let mut out = Vec::with_capacity(4096);
+    let add: &[(&str, &[u8])] = if keep { &[] } else { &[("connection", b"close")] };
+    head::write_response(&mut out, response, edit, add);
+    out
+}
+
+/// An answer that was read to its end.
+pub struct Collected {
+    pub head: Response,
+    /// Without its framing.
+    pub body: Vec<u8>,
+}
+
+/// Reads all of a short answer. Longer than [`CAPTURE`] bytes or later than `limit` is an error.
+pub fn collect(mut answer: Answer, shared: &Shared, limit: Duration) -> Result<Collected, NetError> {
+    let peer = answer.url.authority();
+    let failed = |cause| NetError { phase: Phase::Body, peer: peer.clone(), cause };
+    let patience = Patience::until(clock::now() + limit);
+    while answer.read_more(patience).map_err(failed)? {
+        if answer.tap.captured.len() >= CAPTURE {
+            return Err(failed(Cause::Malformed(format!("its body is larger than {CAPTURE} bytes"))));
+        }
+    }
+    let body = std::mem::take(&mut answer.tap.captured);
+    let head = answer.head.clone();
+    answer.release(shared);
+    Ok(Collected { head, body })
+}

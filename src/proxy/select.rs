@@ -1,0 +1,136 @@
+//! Which profile serves this request: one pure function over a snapshot (spec S-54 to S-56).
+//! Knows no locks, no clock and no network.
+
+use super::ProfileId;
+use super::health::Usable;
+use std::time::Instant;
+
+/// What selection sees of one profile. The order of the list is the scheduler's (`quota::schedule`): best first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    pub id: ProfileId,
+    pub usable: Usable,
+}
+
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The profile that the last commit went to, or the launching one.
+    pub current: ProfileId,
+    pub candidates: Vec<Candidate>,
+}
+
+/// What a request wants.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ask {
+    /// Belongs to that profile by `previous_response_id`, turn state or, on session-scoped routes, the session.
+    pub owner: Option<ProfileId>,
+    /// The owner may be left when it refused: the request carries its full input.
+    pub movable: bool,
+    /// Where this session was last served: its prompt cache is there.
+    pub session: Option<ProfileId>,
+    /// Profiles that were tried for this request already.
+    pub tried: Vec<ProfileId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    Owner,
+    Session,
+    Current,
+    Best,
+    /// Only backoffs stood against everybody: one direct try, so that the backend's own words decide.
+    LastResort,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    Use(ProfileId, Why),
+    /// Nobody is left to try.
+    Refuse,
+}
+
+pub fn select(snapshot: &Snapshot, ask: &Ask) -> Decision {
+    let untried = |id: &ProfileId| !ask.tried.contains(id);
+    if let Some(owner) = ask.owner {
+        if untried(&owner) {
+            return Decision::Use(owner, Why::Owner);
+        }
+        if !ask.movable {
+            return Decision::Refuse;
+        }
+    }
+    let usable = |id: ProfileId| {
+        snapshot.candidates.iter().any(|candidate| candidate.id == id && candidate.usable == Usable::Yes)
+    };
+    for (preferred, why) in [(ask.session, Why::Session), (Some(snapshot.current), Why::Current)] {
+        if let Some(id) = preferred.filter(|id| untried(id) && usable(*id)) {
+            return Decision::Use(id, why);
+        }
+    }
+    let best = snapshot.candidates.iter().map(|candidate| candidate.id).find(|id| untried(id) && usable(*id));
+    if let Some(best) = best {
+        return Decision::Use(best, Why::Best);
+    }
+    if ask.tried.is_empty() {
+        return Decision::Use(last_resort(snapshot), Why::LastResort);
+    }
+    Decision::Refuse
+}
+
+/// Whose backoff ends first; a refused login comes last.
+fn last_resort(snapshot: &Snapshot) -> ProfileId {
+    let free_at = |candidate: &Candidate| match candidate.usable {
+        Usable::Yes => (0, None::<Instant>),
+        Usable::After(until) => (1, Some(until)),
+        Usable::LoginNeeded => (2, None),
+    };
+    // The current profile wins a tie.
+    let order = |candidate: &&Candidate| (free_at(candidate), candidate.id != snapshot.current);
+    snapshot.candidates.iter().min_by_key(order).map_or(snapshot.current, |candidate| candidate.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const A: ProfileId = ProfileId(0);
+    const B: ProfileId = ProfileId(1);
+    const C: ProfileId = ProfileId(2);
+
+    fn snapshot(usable: [Usable; 3]) -> Snapshot {
+        let candidates = [A, B, C].into_iter().zip(usable).map(|(id, usable)| Candidate { id, usable }).collect();
+        Snapshot { current: A, candidates }
+    }
+
+    #[test]
+    fn decisions() {
+        use Decision::{Refuse, Use};
+        use Usable::{LoginNeeded, Yes};
+        let t0 = Instant::now();
+        let soon = Usable::After(t0 + Duration::from_secs(1));
+        let late = Usable::After(t0 + Duration::from_secs(9));
+        let fresh = Ask::default();
+        let of = |owner, movable, tried: &[ProfileId]| Ask { owner: Some(owner), movable, tried: tried.to_vec(), session: None };
+        let session = |id| Ask { session: Some(id), ..Ask::default() };
+        let tried = |ids: &[ProfileId]| Ask { tried: ids.to_vec(), ..Ask::default() };
+        let table = [
+            ("current first", [Yes, Yes, Yes], fresh.clone(), Use(A, Why::Current)),
+            ("the best when the current is out", [late, Yes, Yes], fresh.clone(), Use(B, Why::Best)),
+            ("a session stays where its cache is", [Yes, Yes, Yes], session(C), Use(C, Why::Session)),
+            ("unless it is out there", [Yes, Yes, late], session(C), Use(A, Why::Current)),
+            ("an owner whatever its state", [Yes, LoginNeeded, Yes], of(B, false, &[]), Use(B, Why::Owner)),
+            ("a chain that cannot move ends with its owner", [Yes, Yes, Yes], of(B, false, &[B]), Refuse),
+            ("full input moves on", [Yes, Yes, Yes], of(B, true, &[B]), Use(A, Why::Current)),
+            ("tried ones are not tried again", [Yes, Yes, Yes], tried(&[A]), Use(B, Why::Best)),
+            ("nobody left", [Yes, Yes, Yes], tried(&[A, B, C]), Refuse),
+            ("one direct try when all back off: the soonest", [late, soon, LoginNeeded], fresh.clone(), Use(B, Why::LastResort)),
+            ("but not after a real refusal", [late, soon, late], tried(&[A]), Refuse),
+            ("a tie goes to the current", [soon, soon, soon], fresh.clone(), Use(A, Why::LastResort)),
+            ("a refused login is the last of all", [LoginNeeded, late, LoginNeeded], fresh, Use(B, Why::LastResort)),
+        ];
+        for (name, usable, ask, decision) in table {
+            assert_eq!(select(&snapshot(usable), &ask), decision, "{name}");
+        }
+    }
+}
