@@ -1,0 +1,185 @@
+//! The listening socket, the connections that are quiet, and the workers for those that are not.
+//! One thread polls; a worker serves one connection while something happens on it. Knows no HTTP.
+
+use super::downstream::{Client, local_answer};
+use super::exchange;
+use super::journal::Marker;
+use super::Shared;
+use crate::net::stream::Stream;
+use crate::sys::clock;
+use crate::sys::poll::{self, Watch};
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// At least 64 live streams and 64 WebSockets beside the short calls (spec S-56 and its issue): a worker costs about
+/// 33 KiB while it waits (`design.md` 2.5).
+const MAX_WORKERS: usize = 192;
+/// Connections with something to say that wait for a worker.
+const MAX_QUEUE: usize = 128;
+/// Connections that are quiet, and for how long they may be.
+const MAX_QUIET: usize = 512;
+const QUIET_LIMIT: Duration = Duration::from_secs(300);
+/// A worker without work ends after this.
+const WORKER_IDLE: Duration = Duration::from_secs(10);
+/// Virtual only: what is not touched costs nothing. A TLS handshake in a debug build needs 48 KiB (`design.md` 2.5).
+const WORKER_STACK: usize = 512 * 1024;
+
+struct Pool {
+    shared: Arc<Shared>,
+    work: Mutex<Work>,
+    available: Condvar,
+    /// Connections that a worker gives back, and the bell that tells the polling thread.
+    returned: Mutex<Vec<Client>>,
+    bell: UnixStream,
+}
+
+#[derive(Default)]
+struct Work {
+    queue: VecDeque<Client>,
+    workers: usize,
+    waiting: usize,
+}
+
+pub fn start(shared: Arc<Shared>, listener: TcpListener) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let (bell, ear) = UnixStream::pair()?;
+    bell.set_nonblocking(true)?;
+    ear.set_nonblocking(true)?;
+    let pool = Arc::new(Pool {
+        shared,
+        work: Mutex::default(),
+        available: Condvar::new(),
+        returned: Mutex::default(),
+        bell,
+    });
+    std::thread::Builder::new().name("listener".to_owned()).spawn(move || run(&pool, &listener, &ear))?;
+    Ok(())
+}
+
+fn run(pool: &Arc<Pool>, listener: &TcpListener, ear: &UnixStream) {
+    let mut quiet: Vec<Client> = Vec::new();
+    let mut watches: Vec<Watch> = Vec::new();
+    loop {
+        watches.clear();
+        watches.extend([Watch::new(listener).read(true), Watch::new(ear).read(true)]);
+        watches.extend(quiet.iter().map(|client| client.stream.watch(true, false)));
+        let next_expiry = quiet.iter().map(|client| client.since + QUIET_LIMIT).min();
+        if poll::wait(&mut watches, next_expiry).is_err() {
+            // Out of memory for the set: better slow than busy.
+            std::thread::sleep(Duration::from_millis(10));
+            continue;
+        }
+        let now = clock::now();
+        let mut told = watches.iter().skip(2);
+        for client in std::mem::take(&mut quiet) {
+            match told.next() {
+                Some(watch) if watch.readable() || watch.hung_up() => pool.serve(client),
+                _ if now.saturating_duration_since(client.since) >= QUIET_LIMIT => {}
+                _ => quiet.push(client),
+            }
+        }
+        if watches[1].readable() {
+            let mut bells = [0; 256];
+            while (&*ear).read(&mut bells).is_ok_and(|n| n == bells.len()) {}
+            quiet.append(&mut lock(&pool.returned));
+        }
+        if watches[0].readable() {
+            accept(listener, &mut quiet);
+        }
+        if quiet.len() > MAX_QUIET {
+            quiet.sort_by_key(|client| client.since);
+            quiet.drain(..quiet.len() - MAX_QUIET);
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, quiet: &mut Vec<Client>) {
+    loop {
+        match listener.accept() {
+            Ok((socket, _)) => quiet.extend(prepare(socket).ok()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            // The peer is gone already, or descriptors are short: the latter needs a pause to recover.
+            Err(error) => {
+                if error.raw_os_error() == Some(libc_emfile()) {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                return;
+            }
+        }
+    }
+}
+
+fn prepare(socket: TcpStream) -> io::Result<Client> {
+    socket.set_nodelay(true)?;
+    Ok(Client::new(Stream::plain(socket)?))
+}
+
+impl Pool {
+    fn serve(self: &Arc<Pool>, mut client: Client) {
+        let mut work = lock(&self.work);
+        if work.queue.len() >= MAX_QUEUE {
+            drop(work);
+            self.shared.journal.note(Marker::QueueOverloaded, format_args!("reason=queue_full workers={MAX_WORKERS}"));
+            // Best effort: this thread must not wait for anybody.
+            let _ = client.stream.write(&local_answer(503, "service_unavailable", "prodex: too many requests at once."));
+            return;
+        }
+        work.queue.push_back(client);
+        if work.waiting >= work.queue.len() {
+            self.available.notify_one();
+        } else if work.workers < MAX_WORKERS {
+            work.workers += 1;
+            drop(work);
+            let pool = Arc::clone(self);
+            let spawned = std::thread::Builder::new().name("worker".to_owned()).stack_size(WORKER_STACK).spawn(move || pool.work());
+            if spawned.is_err() {
+                lock(&self.work).workers -= 1;
+            }
+        }
+    }
+
+    fn work(&self) {
+        while let Some(client) = self.next() {
+            // A bug in one exchange ends that exchange.
+            match catch_unwind(AssertUnwindSafe(|| exchange::serve(&self.shared, client))) {
+                Ok(Some(client)) => self.give_back(client),
+                Ok(None) => {}
+                Err(_) => self.shared.journal.note(Marker::WorkerPanic, format_args!("the exchange was dropped")),
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Client> {
+        let until: Instant = clock::now() + WORKER_IDLE;
+        let mut work = lock(&self.work);
+        loop {
+            if let Some(client) = work.queue.pop_front() {
+                return Some(client);
+            }
+            let left = until.saturating_duration_since(clock::now());
+            if left.is_zero() {
+                work.workers -= 1;
+                return None;
+            }
+            work.waiting += 1;
+            work = self.available.wait_timeout(work, left).unwrap_or_else(PoisonError::into_inner).0;
+            work.waiting -= 1;
+        }
+    }
+
+    fn give_back(&self, mut client: Client) {
+        client.since = clock::now();
+        lock(&self.returned).push(client);
+        // A full pipe rings too.
+        let _ = (&self.bell).write(&[1]);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
