@@ -2,6 +2,7 @@
 
 pub mod login;
 pub mod profile;
+pub mod quota;
 
 use crate::cli::{self, Command};
 use crate::config::Config;
@@ -37,7 +38,8 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Outcome {
         Command::Current => profile::current(&config, out),
         Command::Login { profile, args } => login::login(&config, profile.as_deref(), &args, out),
         Command::Logout { profile } => login::logout(&config, profile.as_deref(), out),
-        Command::Quota(_) | Command::Run(_) => Err(Error::new("not built yet")),
+        Command::Quota(args) => quota::run(&config, &args, out),
+        Command::Run(_) => Err(Error::new("not built yet")),
     }
 }
 

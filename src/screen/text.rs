@@ -1,0 +1,174 @@
+//! Text in display cells: width, cutting, wrapping, and taking the teeth out of foreign text. Knows no layout.
+
+use unicode_width::UnicodeWidthStr;
+
+/// Foreign texts are cut to this many characters before anything else looks at them.
+const LONGEST: usize = 2_000;
+
+/// Cells that `text` takes on a terminal.
+pub fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// `text` on one line, without anything that steers a terminal or turns its direction around.
+pub fn clean(text: &str) -> String {
+    text.chars().take(LONGEST).map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// `text` in at most `width` cells, with `…` where something was cut off. Never cuts a character from its marks.
+pub fn elide(text: &str, width: usize) -> String {
+    if self::width(text) <= width {
+        return text.to_owned();
+    }
+    if width == 0 {
+        return String::new();
+    }
+    format!("{}…", prefix(text, width - 1))
+}
+
+/// `text` followed by spaces up to `width` cells; cut when it is longer.
+pub fn pad(text: &str, width: usize) -> String {
+    let mut text = elide(text, width);
+    let missing = width.saturating_sub(self::width(&text));
+    text.extend(std::iter::repeat_n(' ', missing));
+    text
+}
+
+/// Words of `text` on lines of at most `width` cells; a longer word is broken. At least one line.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    // No character is wider than 2 cells, so every line can take one.
+    let width = width.max(2);
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for mut word in text.split_whitespace() {
+        loop {
+            let gap = if line.is_empty() { "" } else { " " };
+            if self::width(&line) + gap.len() + self::width(word) <= width {
+                line.push_str(gap);
+                line.push_str(word);
+                break;
+            }
+            if line.is_empty() {
+                let (head, rest) = word.split_at(prefix(word, width).len());
+                // Nothing fits: rather a line too wide than a loop without end.
+                let (head, rest) = if head.is_empty() { (word, "") } else { (head, rest) };
+                line.push_str(head);
+                word = rest;
+            }
+            lines.push(std::mem::take(&mut line));
+            if word.is_empty() {
+                break;
+            }
+        }
+    }
+    if !line.is_empty() || lines.is_empty() {
+        lines.push(line);
+    }
+    lines
+}
+
+/// Items on lines of at most `width` cells, joined by ` | `, and broken inside only where one is too long by itself.
+/// The separator stays at the end of a line that goes on. At least one line.
+pub fn wrap_items<'a>(items: impl IntoIterator<Item = &'a str>, width: usize) -> Vec<String> {
+    let width = width.max(4);
+    let mut lines: Vec<String> = Vec::new();
+    let mut items = items.into_iter().peekable();
+    while let Some(item) = items.next() {
+        let reserve = if items.peek().is_some() { " |".len() } else { 0 };
+        match lines.last_mut() {
+            Some(line) if self::width(line) + " | ".len() + self::width(item) + reserve <= width => {
+                line.push_str(" | ");
+                line.push_str(item);
+            }
+            last => {
+                if let Some(line) = last {
+                    line.push_str(" |");
+                }
+                lines.extend(wrap(item, width - reserve));
+            }
+        }
+    }
+    if lines.is_empty() { vec![String::new()] } else { lines }
+}
+
+/// The longest start of `text` that takes at most `width` cells.
+fn prefix(text: &str, width: usize) -> &str {
+    let mut end = 0;
+    for (at, c) in text.char_indices() {
+        let next = at + c.len_utf8();
+        // The width of a string is not the sum of its characters (joined emoji), so ask for the whole start.
+        if self::width(&text[..next]) <= width {
+            end = next;
+        } else if self::width(&text[..at]) > width {
+            break;
+        }
+    }
+    &text[..end]
+}
+
+/// Control characters, and those that reorder or hide what stands around them.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn width_counts_cells() {
+        let rows = [("abc", 3), ("日本", 4), ("e\u{301}", 1), ("👩\u{200d}👩\u{200d}👧", 2), ("🇩🇪", 2), ("", 0)];
+        for (text, cells) in rows {
+            assert_eq!(width(text), cells, "{text}");
+        }
+    }
+
+    #[test]
+    fn control_characters_lose_their_power() {
+        assert_eq!(clean("a\x1b[2J\r\nb\u{9b}c\u{202e}d"), "a\u{fffd}[2J\u{fffd}\u{fffd}b\u{fffd}c\u{fffd}d");
+        assert_eq!(clean(&"x".repeat(10_000)).len(), LONGEST);
+    }
+
+    #[test]
+    fn elide_keeps_to_the_width_for_any_text() {
+        assert_eq!(elide("main_example.com", 8), "main_ex…");
+        assert_eq!(elide("日本語アカウント", 8), "日本語…");
+        assert_eq!(elide("abc", 3), "abc");
+        assert_eq!(elide("e\u{301}e\u{301}e\u{301}", 2), "e\u{301}…");
+        for text in
+            ["日本語アカウント", "👩\u{200d}👩\u{200d}👧👩\u{200d}👩\u{200d}👧x", "🇩🇪🇫🇷🇯🇵", "a\u{301}\u{302}bc", "x"]
+        {
+            for cells in 0..12 {
+                assert!(width(&elide(text, cells)) <= cells, "{text} {cells}");
+                assert_eq!(width(&pad(text, cells)), cells, "{text} {cells}");
+            }
+        }
+    }
+
+    #[test]
+    fn wrap_breaks_at_spaces_and_inside_long_words_only() {
+        assert_eq!(wrap("Blocked: 5h exhausted until", 13), ["Blocked: 5h", "exhausted", "until"]);
+        assert_eq!(wrap("a abcdefgh b", 4), ["a", "abcd", "efgh", "b"]);
+        assert_eq!(wrap("日本語アカ", 5), ["日本", "語ア", "カ"]);
+        assert_eq!(wrap("", 10), [""]);
+        for cells in 1..30 {
+            assert!(
+                wrap("日本 e\u{301}abc 👩\u{200d}👩\u{200d}👧 xyz", cells).iter().all(|l| width(l) <= cells.max(2))
+            );
+        }
+    }
+
+    #[test]
+    fn items_stay_whole_and_the_separator_stays_behind() {
+        let items = ["5h 63% left", "weekly 88% left", "monthly 100% left"];
+        assert_eq!(wrap_items(items, 50), ["5h 63% left | weekly 88% left | monthly 100% left"]);
+        assert_eq!(wrap_items(items, 40), ["5h 63% left | weekly 88% left |", "monthly 100% left"]);
+        assert_eq!(wrap_items(items, 20), ["5h 63% left |", "weekly 88% left |", "monthly 100% left"]);
+        assert_eq!(wrap_items(["5h 63% left", "weekly 88% left"], 29), ["5h 63% left | weekly 88% left"]);
+        assert_eq!(wrap_items([], 20), [""]);
+        for cells in 4..60 {
+            assert!(wrap_items(items, cells).iter().all(|line| width(line) <= cells), "{cells}");
+        }
+    }
+}
