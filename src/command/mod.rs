@@ -1,8 +1,10 @@
 //! One verb per file: fetch, decide, print. This file only dispatches, and has the few words that all verbs share.
 
 pub mod login;
+pub mod preflight;
 pub mod profile;
 pub mod quota;
+pub mod run;
 
 use crate::cli::{self, Command};
 use crate::config::Config;
@@ -39,7 +41,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Outcome {
         Command::Login { profile, args } => login::login(&config, profile.as_deref(), &args, out),
         Command::Logout { profile } => login::logout(&config, profile.as_deref(), out),
         Command::Quota(args) => quota::run(&config, &args, out),
-        Command::Run(_) => Err(Error::new("not built yet")),
+        Command::Run(args) => run::run(&config, &args),
     }
 }
 

@@ -22,7 +22,8 @@ pub fn get(url: &Url, headers: &[(&str, &str)], deadline: Instant, max_body: usi
     let failed = |phase, cause| NetError { phase, peer: url.authority(), cause };
     stream.write_all(request(url, headers).as_bytes(), patience).map_err(|cause| failed(Phase::Send, cause))?;
     let (response, rest) = read_head(&mut stream, patience).map_err(|cause| failed(Phase::Head, cause))?;
-    let body = read_body(&mut stream, &response, &rest, patience, max_body).map_err(|cause| failed(Phase::Body, cause))?;
+    let body =
+        read_body(&mut stream, &response, &rest, patience, max_body).map_err(|cause| failed(Phase::Body, cause))?;
     Ok(Answer { status: response.status(), body })
 }
 
@@ -83,4 +84,3 @@ fn read_body(
     }
     Ok(payload)
 }
-

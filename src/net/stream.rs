@@ -34,8 +34,8 @@ impl Stream {
     pub fn connect(url: &Url, protocol: Protocol, patience: Patience) -> Result<Stream, NetError> {
         let socket = dial::tcp(&url.host, url.port, patience)?;
         let failed = |phase, cause| NetError { phase, peer: format!("{}:{}", url.host, url.port), cause };
-        let mut stream = Stream::plain(socket)
-            .map_err(|error| failed(Phase::Connect, Cause::Failed(error.to_string())))?;
+        let mut stream =
+            Stream::plain(socket).map_err(|error| failed(Phase::Connect, Cause::Failed(error.to_string())))?;
         if url.scheme == Scheme::Https {
             stream.start_tls(&url.host, protocol, patience).map_err(|cause| failed(Phase::Tls, cause))?;
         }
@@ -75,9 +75,9 @@ impl Stream {
 
     /// Something can be read although the socket itself may be silent: poll(2) does not know of decrypted bytes.
     pub fn buffered(&mut self) -> bool {
-        self.tls.as_mut().is_some_and(|tls| {
-            tls.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
-        })
+        self.tls
+            .as_mut()
+            .is_some_and(|tls| tls.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() > 0))
     }
 
     /// At most `buf.len()` bytes; 0 is an orderly end. A TLS peer that just drops the connection is `UnexpectedEof`.

@@ -5,6 +5,7 @@ pub mod auth;
 pub mod home;
 pub mod links;
 pub mod name;
+pub mod provider;
 pub mod shared;
 
 pub use links::ensure_links;

@@ -13,7 +13,8 @@ const MAX_TURN_STATES: usize = 4_096;
 const MAX_ID: usize = 4_096;
 
 /// Header names that carry the session, newest spelling first (0.169 sends the first two, 0.118 the third).
-pub const SESSION_HEADERS: [&str; 5] = ["session-id", "thread-id", "session_id", "conversation_id", "x-client-request-id"];
+pub const SESSION_HEADERS: [&str; 5] =
+    ["session-id", "thread-id", "session_id", "conversation_id", "x-client-request-id"];
 pub const TURN_STATE_HEADER: &str = "x-codex-turn-state";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -236,10 +236,11 @@ fn talk(
         }
         if broken.is_none() {
             let mut watches = [stream.watch(true, unsent), client.stream.watch(wants_body, false)];
-            let ready = stream.buffered() || match poll::wait(&mut watches, Some(until)) {
-                Ok(ready) => ready,
-                Err(error) => return failed(Cause::Failed(error.to_string())),
-            };
+            let ready = stream.buffered()
+                || match poll::wait(&mut watches, Some(until)) {
+                    Ok(ready) => ready,
+                    Err(error) => return failed(Cause::Failed(error.to_string())),
+                };
             if watches[1].hung_up() && !watches[1].readable() || watches[1].hung_up() && !wants_body {
                 return failed(Cause::ClientGone);
             }

@@ -55,7 +55,9 @@ pub fn placement(shared: &Shared, id: ProfileId) -> Placement {
     };
     if known.0 != Placement::default() {
         let origin = known.0.origin.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
-        shared.journal.note(Marker::Workspace, format_args!("profile={} origin={origin} us={}", shared.name(id), known.0.us));
+        shared
+            .journal
+            .note(Marker::Workspace, format_args!("profile={} origin={origin} us={}", shared.name(id), known.0.us));
     }
     slot.insert(known).0.clone()
 }
@@ -128,7 +130,9 @@ fn write(client: &mut Client, head: &head::Response, body: &[u8]) -> Ended {
     let mut out = Vec::with_capacity(body.len() + 512);
     let edit = |name: &str, value: &[u8]| match name {
         _ if head::is_hop_by_hop(head.headers(), name) => Edit::Drop,
-        _ if ["content-length", "transfer-encoding", "trailer"].iter().any(|n| n.eq_ignore_ascii_case(name)) => Edit::Drop,
+        _ if ["content-length", "transfer-encoding", "trailer"].iter().any(|n| n.eq_ignore_ascii_case(name)) => {
+            Edit::Drop
+        }
         _ if name.eq_ignore_ascii_case("set-cookie") && super::cookies::is_kept(value) => Edit::Drop,
         _ => Edit::Keep,
     };

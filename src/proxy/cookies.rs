@@ -8,8 +8,17 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 /// Codex's allowlist; a name may also begin with the last one.
-const NAMES: [&str; 9] =
-    ["__cf_bm", "__cflb", "__cfruid", "__cfseq", "__cfwaitingroom", "_cfuvid", "cf_clearance", "cf_ob_info", "cf_use_ob"];
+const NAMES: [&str; 9] = [
+    "__cf_bm",
+    "__cflb",
+    "__cfruid",
+    "__cfseq",
+    "__cfwaitingroom",
+    "_cfuvid",
+    "cf_clearance",
+    "cf_ob_info",
+    "cf_use_ob",
+];
 const CHALLENGE: &str = "cf_chl_";
 /// For one profile: the names are few, but a challenge's is free.
 const MAX_COOKIES: usize = 32;
@@ -65,9 +74,10 @@ fn is_ours(name: &str) -> bool {
 /// As codex: https, and ChatGPT's own hosts.
 fn is_chatgpt(url: &Url) -> bool {
     let host = url.host.to_ascii_lowercase();
-    url.scheme == Scheme::Https && ["chatgpt.com", "openai.com"].iter().any(|site| {
-        host.strip_suffix(site).is_some_and(|front| front.is_empty() || front.ends_with('.'))
-    })
+    url.scheme == Scheme::Https
+        && ["chatgpt.com", "openai.com"]
+            .iter()
+            .any(|site| host.strip_suffix(site).is_some_and(|front| front.is_empty() || front.ends_with('.')))
 }
 
 #[cfg(test)]
@@ -85,7 +95,11 @@ mod tests {
         let (a, b) = (Some(ProfileId(0)), Some(ProfileId(1)));
         let site = Url::parse("https://chatgpt.com/backend-api").unwrap();
         let jar = Jar::default();
-        jar.keep(a, &site, &headers("set-cookie: __cf_bm=1; Path=/; Secure\r\nSet-Cookie: oai-did=x\r\nset-cookie: _cfuvid=2\r\n"));
+        jar.keep(
+            a,
+            &site,
+            &headers("set-cookie: __cf_bm=1; Path=/; Secure\r\nSet-Cookie: oai-did=x\r\nset-cookie: _cfuvid=2\r\n"),
+        );
         jar.keep(a, &site, &headers("set-cookie: __cf_bm=3; Path=/\r\n"));
         assert_eq!(jar.header(a, &site).as_deref(), Some("_cfuvid=2; __cf_bm=3"));
         assert_eq!(jar.header(b, &site), None);

@@ -113,7 +113,9 @@ impl Upload {
             match client.stream.read(&mut buf) {
                 Ok(0) => return Err(UploadError::Gone),
                 Ok(taken) => client.unread.extend_from_slice(&buf[..taken]),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(false),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                    return Ok(false);
+                }
                 Err(_) => return Err(UploadError::Gone),
             }
         }

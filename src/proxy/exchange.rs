@@ -77,7 +77,8 @@ fn one(shared: &Shared, client: &mut Client, request: &Request) -> Ended {
         Ok(route) => route,
         Err(stray) => return refuse_stray(shared, client, stray),
     };
-    if let Err(refusal) = guard::check(request, route.class, &shared.authority, |given| shared.wallet.recognises(given)) {
+    if let Err(refusal) = guard::check(request, route.class, &shared.authority, |given| shared.wallet.recognises(given))
+    {
         shared.journal.note(Marker::Refused, format_args!("reason={} path={}", refusal.name(), route.path));
         let _ = client.write_all(&local_answer(403, "forbidden", "This port serves the codex that prodex started."));
         return Ended::Close;
@@ -100,7 +101,10 @@ fn one(shared: &Shared, client: &mut Client, request: &Request) -> Ended {
     if !upload.is_done() && upload.pull(client).is_err() {
         return client_fault(client, &upload);
     }
-    if request.headers().has_token("expect", "100-continue") && !upload.is_done() && client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").is_err() {
+    if request.headers().has_token("expect", "100-continue")
+        && !upload.is_done()
+        && client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").is_err()
+    {
         return Ended::Close;
     }
     let mut trace = Trace::new(shared.tag("http"));
@@ -110,12 +114,20 @@ fn one(shared: &Shared, client: &mut Client, request: &Request) -> Ended {
         Class::Auxiliary => auxiliary(shared, client, request, &route, &mut upload, &mut trace),
     };
     // What is left of an unread body would be taken for the next request.
-    let keep = ended == Ended::Keep && upload.is_done() && head::keeps_alive(request.minor_version(), request.headers());
+    let keep =
+        ended == Ended::Keep && upload.is_done() && head::keeps_alive(request.minor_version(), request.headers());
     Ended::after(keep)
 }
 
 /// Codex's own calls: one try, with the credentials that codex sent, everything passed on.
-fn auxiliary(shared: &Shared, client: &mut Client, request: &Request, route: &Route, upload: &mut Upload, trace: &mut Trace) -> Ended {
+fn auxiliary(
+    shared: &Shared,
+    client: &mut Client,
+    request: &Request,
+    route: &Route,
+    upload: &mut Upload,
+    trace: &mut Trace,
+) -> Ended {
     let call = Call { request, route, sender: Sender::Codex, drop_turn_state: false };
     trace.attempts = 1;
     match attempt::http(shared, &call, upload, client, FIRST_BYTE) {
@@ -129,11 +141,21 @@ fn auxiliary(shared: &Shared, client: &mut Client, request: &Request, route: &Ro
 }
 
 pub fn note_connect_error(shared: &Shared, tag: Tag, route: &Route, error: &NetError) {
-    shared.journal.mark(tag, Marker::UpstreamConnectError, format_args!("path={} phase={} error={error}", route.path, error.phase.name()));
+    shared.journal.mark(
+        tag,
+        Marker::UpstreamConnectError,
+        format_args!("path={} phase={} error={error}", route.path, error.phase.name()),
+    );
 }
 
 /// Sends an answer to codex and learns from it for `owner`, the profile and session that it belongs to.
-pub fn relay(shared: &Shared, client: &mut Client, answer: Answer, owner: Option<(ProfileId, Option<&str>)>, trace: &mut Trace) -> Ended {
+pub fn relay(
+    shared: &Shared,
+    client: &mut Client,
+    answer: Answer,
+    owner: Option<(ProfileId, Option<&str>)>,
+    trace: &mut Trace,
+) -> Ended {
     let tag = trace.tag;
     let status = answer.head.status();
     let committed = clock::now();
@@ -161,10 +183,16 @@ pub fn relay(shared: &Shared, client: &mut Client, answer: Answer, owner: Option
         }
         match &relayed.end {
             End::Upstream(cause) => {
-                shared.journal.mark(tag, Marker::StreamReadError, format_args!("profile={name} bytes={} error={cause:?}", relayed.bytes));
+                shared.journal.mark(
+                    tag,
+                    Marker::StreamReadError,
+                    format_args!("profile={name} bytes={} error={cause:?}", relayed.bytes),
+                );
                 rotate::record(shared, tag, id, &super::verdict::Trouble::Transport, 0);
             }
-            End::Whole if is_stream => shared.journal.mark(tag, Marker::StreamComplete, format_args!("profile={name} bytes={}", relayed.bytes)),
+            End::Whole if is_stream => {
+                shared.journal.mark(tag, Marker::StreamComplete, format_args!("profile={name} bytes={}", relayed.bytes))
+            }
             _ => {}
         }
     }
@@ -189,7 +217,10 @@ pub fn relay(shared: &Shared, client: &mut Client, answer: Answer, owner: Option
 
 pub fn learn_response(shared: &Shared, response: &str, id: ProfileId) {
     if shared.ledger.learn(Key::Response(response), id) {
-        shared.journal.note(Marker::Binding, format_args!("response_ids profile={} count=1 first=Some({response:?})", shared.name(id)));
+        shared.journal.note(
+            Marker::Binding,
+            format_args!("response_ids profile={} count=1 first=Some({response:?})", shared.name(id)),
+        );
     }
 }
 

@@ -68,7 +68,11 @@ mod tests {
             ("host: 127.0.0.1:9\r\n", Class::Check, Ok(())),
             ("host: 127.0.0.1:9\r\n", Class::Model, Err(Refusal::Credential)),
             ("host: 127.0.0.1:9\r\nauthorization: Bearer u\r\n", Class::Model, Err(Refusal::Credential)),
-            ("host: 127.0.0.1:9\r\nauthorization: Bearer t\r\nauthorization: Bearer t\r\n", Class::Model, Err(Refusal::Credential)),
+            (
+                "host: 127.0.0.1:9\r\nauthorization: Bearer t\r\nauthorization: Bearer t\r\n",
+                Class::Model,
+                Err(Refusal::Credential),
+            ),
             ("host: localhost:9\r\nauthorization: Bearer t\r\n", Class::Model, Err(Refusal::Host)),
             ("host: evil.example\r\n", Class::Auxiliary, Err(Refusal::Host)),
             ("host: 127.0.0.1:9\r\nhost: evil.example\r\n", Class::Auxiliary, Err(Refusal::Host)),

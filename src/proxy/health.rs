@@ -169,7 +169,11 @@ mod tests {
         let mut health = Health::default();
         health.record(&Trouble::Quota { resets_at: Some(UNIX + 100), retry_after: None }, TOKEN, t0, UNIX);
         health.record(&Trouble::Transport, TOKEN, t0, UNIX);
-        assert_eq!(health.usable(TOKEN, t0 + secs(20)), Usable::After(t0 + secs(100)), "a short backoff hides no long one");
+        assert_eq!(
+            health.usable(TOKEN, t0 + secs(20)),
+            Usable::After(t0 + secs(100)),
+            "a short backoff hides no long one"
+        );
         health.succeed();
         assert_eq!(health.usable(TOKEN, t0), Usable::Yes);
     }

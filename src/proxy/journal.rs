@@ -165,7 +165,15 @@ fn stamp(unix_millis: u64) -> String {
     let minutes = t.offset.unsigned_abs() / 60;
     format!(
         "{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:03} {sign}{:02}:{:02}",
-        t.year, t.month, t.day, t.hour, t.minute, t.second, unix_millis % 1000, minutes / 60, minutes % 60
+        t.year,
+        t.month,
+        t.day,
+        t.hour,
+        t.minute,
+        t.second,
+        unix_millis % 1000,
+        minutes / 60,
+        minutes % 60
     )
 }
 
@@ -231,7 +239,9 @@ mod tests {
         let text = std::fs::read_to_string(journal.path()).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 2, "a value cannot begin a line");
-        assert!(lines[0].starts_with("[20") && lines[0].ends_with("] request=3 transport=http quota_blocked profile=main"));
+        assert!(
+            lines[0].starts_with("[20") && lines[0].ends_with("] request=3 transport=http quota_blocked profile=main")
+        );
         assert_eq!(lines[0].find(']'), Some(31), "{}", lines[0]);
         assert_eq!(journal.path().metadata().unwrap().permissions().mode() & 0o777, 0o600);
         let pointer = std::fs::read_to_string(dir.join(POINTER)).unwrap();
@@ -250,7 +260,8 @@ mod tests {
         std::os::unix::fs::symlink(&precious, dir.join(POINTER)).unwrap();
         let journal = Journal::open(&dir);
         journal.line(format_args!("x"));
-        let logs = std::fs::read_dir(&dir).unwrap().flatten().filter(|e| e.file_name().to_string_lossy().ends_with(".log"));
+        let logs =
+            std::fs::read_dir(&dir).unwrap().flatten().filter(|e| e.file_name().to_string_lossy().ends_with(".log"));
         assert_eq!(logs.count(), KEEP_LOGS);
         assert_eq!(std::fs::read_to_string(&precious).unwrap(), "mine", "the pointer was replaced, not followed");
         std::fs::remove_dir_all(dir).unwrap();

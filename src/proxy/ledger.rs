@@ -1,12 +1,12 @@
 //! The one lock over what the run knows of its profiles: affinity, health, who is current. No I/O under it.
 //! The rules are `affinity`'s, `health`'s and `select`'s; here they meet.
 
+use super::ProfileId;
 use super::affinity::{Affinity, Claims, Key};
 use super::credentials::Wallet;
 use super::health::{Backoff, Health, Usable};
 use super::select::{self, Ask, Candidate, Decision, Snapshot};
 use super::verdict::Trouble;
-use super::ProfileId;
 use crate::sys::clock;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,6 +21,8 @@ pub struct Ledger {
 struct Facts {
     affinity: Affinity,
     health: Vec<Health>,
+    /// All profiles, best first for the scheduler.
+    order: Vec<ProfileId>,
     current: ProfileId,
     /// How often a session's WebSocket was ended to make codex come back, since its last answer.
     bounces: HashMap<Box<str>, u32>,
@@ -32,6 +34,7 @@ impl Ledger {
         let facts = Facts {
             affinity: Affinity::default(),
             health: vec![Health::default(); profiles],
+            order: (0..u16::try_from(profiles).unwrap_or(u16::MAX)).map(ProfileId).collect(),
             current,
             bounces: HashMap::new(),
         };
@@ -68,17 +71,26 @@ impl Ledger {
 
     fn snapshot(&self, wallet: &Wallet) -> Snapshot {
         // Reading a credential is I/O: done for the few refused ones, outside the lock.
-        let (current, health) = {
+        let (current, order, health) = {
             let facts = self.lock();
-            (facts.current, facts.health.clone())
+            (facts.current, facts.order.clone(), facts.health.clone())
         };
         let now = clock::now();
-        let candidates = health.iter().enumerate().map(|(index, health)| {
-            let id = ProfileId(u16::try_from(index).unwrap_or(u16::MAX));
-            let token = if health.was_refused() { wallet.fingerprint(id) } else { 0 };
-            Candidate { id, usable: health.usable(token, now) }
-        });
+        let candidates =
+            order.into_iter().filter_map(|id| Some((id, health.get(usize::from(id.0))?))).map(|(id, health)| {
+                let token = if health.was_refused() { wallet.fingerprint(id) } else { 0 };
+                Candidate { id, usable: health.usable(token, now) }
+            });
         Snapshot { current, candidates: candidates.collect() }
+    }
+
+    /// Best first; profiles that are left out keep their place behind.
+    pub fn set_order(&self, order: Vec<ProfileId>) {
+        let mut facts = self.lock();
+        let mut all = order;
+        let behind: Vec<ProfileId> = facts.order.iter().filter(|id| !all.contains(id)).copied().collect();
+        all.extend(behind);
+        facts.order = all;
     }
 
     /// Remembers that `id` did not serve, with the credential of that fingerprint.

@@ -1,10 +1,10 @@
 //! The listening socket, the connections that are quiet, and the workers for those that are not.
 //! One thread polls; a worker serves one connection while something happens on it. Knows no HTTP.
 
+use super::Shared;
 use super::downstream::{Client, local_answer};
 use super::exchange;
 use super::journal::Marker;
-use super::Shared;
 use crate::net::stream::Stream;
 use crate::sys::clock;
 use crate::sys::poll::{self, Watch};
@@ -51,13 +51,8 @@ pub fn start(shared: Arc<Shared>, listener: TcpListener) -> io::Result<()> {
     let (bell, ear) = UnixStream::pair()?;
     bell.set_nonblocking(true)?;
     ear.set_nonblocking(true)?;
-    let pool = Arc::new(Pool {
-        shared,
-        work: Mutex::default(),
-        available: Condvar::new(),
-        returned: Mutex::default(),
-        bell,
-    });
+    let pool =
+        Arc::new(Pool { shared, work: Mutex::default(), available: Condvar::new(), returned: Mutex::default(), bell });
     std::thread::Builder::new().name("listener".to_owned()).spawn(move || run(&pool, &listener, &ear))?;
     Ok(())
 }
@@ -127,7 +122,8 @@ impl Pool {
             drop(work);
             self.shared.journal.note(Marker::QueueOverloaded, format_args!("reason=queue_full workers={MAX_WORKERS}"));
             // Best effort: this thread must not wait for anybody.
-            let _ = client.stream.write(&local_answer(503, "service_unavailable", "prodex: too many requests at once."));
+            let _ =
+                client.stream.write(&local_answer(503, "service_unavailable", "prodex: too many requests at once."));
             return;
         }
         work.queue.push_back(client);
@@ -137,7 +133,10 @@ impl Pool {
             work.workers += 1;
             drop(work);
             let pool = Arc::clone(self);
-            let spawned = std::thread::Builder::new().name("worker".to_owned()).stack_size(WORKER_STACK).spawn(move || pool.work());
+            let spawned = std::thread::Builder::new()
+                .name("worker".to_owned())
+                .stack_size(WORKER_STACK)
+                .spawn(move || pool.work());
             if spawned.is_err() {
                 lock(&self.work).workers -= 1;
             }

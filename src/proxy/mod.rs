@@ -108,7 +108,8 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
         // A CA file that cannot be used is better told now than as a failure of every request.
-        tls::config(tls::Protocol::Http).map_err(|error| Error::new(error).next("Correct or unset the variable that names it."))?;
+        tls::config(tls::Protocol::Http)
+            .map_err(|error| Error::new(error).next("Correct or unset the variable that names it."))?;
         let launching = ProfileId(u16::try_from(settings.launching).unwrap_or(0));
         let journal = Journal::open(&std::env::temp_dir());
         let wallet = Wallet::new(settings.members.iter().map(|member| member.codex_home.clone()));
@@ -145,10 +146,37 @@ impl Proxy {
         (format!("{root}{}", route::BACKEND_MOUNT), format!("{root}{}", route::MODEL_MOUNT))
     }
 
+    /// For what is learned of the profiles elsewhere.
+    pub fn briefing(&self) -> Briefing {
+        Briefing { shared: Arc::clone(&self.shared) }
+    }
+
     /// Codex has ended: what is left to write is written.
     pub fn finish(&self) {
         self.shared.saver.finish(&self.shared.journal);
         self.shared.journal.note(Marker::Exchange, format_args!("end=run"));
+    }
+}
+
+/// Takes in what others have found out about the profiles.
+pub struct Briefing {
+    shared: Arc<Shared>,
+}
+
+impl Briefing {
+    /// The scheduler's order, best first; profiles that are left out come after.
+    pub fn set_order(&self, order: Vec<ProfileId>) {
+        self.shared.ledger.set_order(order);
+    }
+
+    /// Out of quota until `resets_at` (Unix seconds), where that is known.
+    pub fn set_exhausted(&self, id: ProfileId, resets_at: Option<u64>) {
+        let trouble = verdict::Trouble::Quota { resets_at, retry_after: None };
+        self.shared.ledger.record(id, &trouble, 0);
+        let until = resets_at.map_or_else(|| "unknown".to_owned(), |at| at.to_string());
+        self.shared
+            .journal
+            .note(Marker::RetryBackoff, format_args!("profile={} until={until} source=usage", self.shared.name(id)));
     }
 }
 

@@ -1,11 +1,11 @@
 //! After commit: an upstream's body to codex, through one bounded buffer, watching both sides. Nothing is retried here.
 //! Knows no profiles; what passes is looked at by the answer's tap.
 
+use super::Shared;
 use super::attempt::Answer;
 use super::cookies;
 use super::downstream::Client;
 use super::tap::{CAPTURE, Tap};
-use super::Shared;
 use crate::net::{Cause, NetError, Patience, Phase, stream};
 use crate::sys::clock;
 use crate::sys::poll::{self, Watch};
@@ -54,7 +54,13 @@ pub struct Relayed {
 }
 
 /// Sends `answer` to codex. `seen` is called after each piece that the tap has looked at.
-pub fn run(shared: &Shared, mut answer: Answer, client: &mut Client, keep: bool, mut seen: impl FnMut(&mut Tap)) -> Relayed {
+pub fn run(
+    shared: &Shared,
+    mut answer: Answer,
+    client: &mut Client,
+    keep: bool,
+    mut seen: impl FnMut(&mut Tap),
+) -> Relayed {
     // Where the upstream's close ends the body, ours must too.
     let keep = keep && !answer.tap.is_until_close();
     let mut pending = head_for_codex(&answer.head, keep);

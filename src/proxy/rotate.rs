@@ -151,7 +151,13 @@ pub fn serve(
 }
 
 /// Reads as much of an answer as is needed to tell whether this account serves. Nothing of it has gone to codex.
-fn judge(shared: &Shared, client: &Client, mut answer: Answer, lane: Lane, tag: Tag) -> Result<(Answer, Option<Trouble>), Cause> {
+fn judge(
+    shared: &Shared,
+    client: &Client,
+    mut answer: Answer,
+    lane: Lane,
+    tag: Tag,
+) -> Result<(Answer, Option<Trouble>), Cause> {
     let status = answer.head.status();
     if status >= 400 {
         let patience = Patience { until: clock::now() + ERROR_BODY, client: Some(client.fd()) };
@@ -184,7 +190,14 @@ fn judge(shared: &Shared, client: &Client, mut answer: Answer, lane: Lane, tag: 
 }
 
 /// The point of no return: from here on this answer, and no other, goes to codex.
-fn commit(shared: &Shared, client: &mut Client, answer: Answer, id: ProfileId, session: Option<&str>, trace: &mut Trace) -> Ended {
+fn commit(
+    shared: &Shared,
+    client: &mut Client,
+    answer: Answer,
+    id: ProfileId,
+    session: Option<&str>,
+    trace: &mut Trace,
+) -> Ended {
     let status = answer.head.status();
     note_commit(shared, trace.tag, id, session, status < 400 && !matches!(answer.tap.decided, Some(Event::Trouble(_))));
     if let Some(turn_state) = answer.head.headers().value(TURN_STATE_HEADER) {
@@ -232,12 +245,21 @@ pub fn record(shared: &Shared, tag: Tag, id: ProfileId, trouble: &Trouble, token
     }
     let until = |wait: Duration| clock::unix() + wait.as_secs();
     match shared.ledger.record(id, trouble, token) {
-        Some(Backoff::Quota(wait)) => shared.journal.note(Marker::RetryBackoff, format_args!("profile={name} until={}", until(wait))),
+        Some(Backoff::Quota(wait)) => {
+            shared.journal.note(Marker::RetryBackoff, format_args!("profile={name} until={}", until(wait)))
+        }
         Some(Backoff::Transport(wait)) => shared.journal.note(
             Marker::TransportBackoff,
-            format_args!("profile={name} until={} seconds={} context={}_upstream", until(wait), wait.as_secs(), tag.transport),
+            format_args!(
+                "profile={name} until={} seconds={} context={}_upstream",
+                until(wait),
+                wait.as_secs(),
+                tag.transport
+            ),
         ),
-        Some(Backoff::Overload(wait)) => shared.journal.note(Marker::OverloadBackoff, format_args!("profile={name} until={}", until(wait))),
+        Some(Backoff::Overload(wait)) => {
+            shared.journal.note(Marker::OverloadBackoff, format_args!("profile={name} until={}", until(wait)))
+        }
         Some(Backoff::Login) => shared.journal.note(Marker::LoginNeeded, format_args!("profile={name}")),
         None => {}
     }
@@ -252,7 +274,11 @@ pub fn exhausted(last: Option<&NetError>) -> String {
 
 /// Codex 0.169 names no previous response over HTTP; an older or other client may, in a plain JSON body. What has come of
 /// the body by now is looked at.
-fn plain_previous_response(request: &Request, client: &mut Client, upload: &mut Upload) -> Option<std::borrow::Cow<'static, str>> {
+fn plain_previous_response(
+    request: &Request,
+    client: &mut Client,
+    upload: &mut Upload,
+) -> Option<std::borrow::Cow<'static, str>> {
     if request.headers().contains("content-encoding") || upload.is_done() && upload.bytes.is_empty() {
         return None;
     }

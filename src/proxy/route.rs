@@ -98,7 +98,10 @@ fn below<'a>(path: &'a str, mount: &str) -> Option<&'a str> {
 
 fn climbs(path: &str) -> bool {
     let lower = path.to_ascii_lowercase().replace("%2e", ".");
-    lower.contains("%2f") || lower.contains("%5c") || lower.contains('\\') || lower.split('/').any(|part| part == "." || part == "..")
+    lower.contains("%2f")
+        || lower.contains("%5c")
+        || lower.contains('\\')
+        || lower.split('/').any(|part| part == "." || part == "..")
 }
 
 /// Constant in time for equal lengths, so that a guesser learns nothing from how long a refusal takes.

@@ -111,7 +111,12 @@ mod tests {
         let soon = Usable::After(t0 + Duration::from_secs(1));
         let late = Usable::After(t0 + Duration::from_secs(9));
         let fresh = Ask::default();
-        let of = |owner, movable, tried: &[ProfileId]| Ask { owner: Some(owner), movable, tried: tried.to_vec(), session: None };
+        let of = |owner, movable, tried: &[ProfileId]| Ask {
+            owner: Some(owner),
+            movable,
+            tried: tried.to_vec(),
+            session: None,
+        };
         let session = |id| Ask { session: Some(id), ..Ask::default() };
         let tried = |ids: &[ProfileId]| Ask { tried: ids.to_vec(), ..Ask::default() };
         let table = [
@@ -124,7 +129,12 @@ mod tests {
             ("full input moves on", [Yes, Yes, Yes], of(B, true, &[B]), Use(A, Why::Current)),
             ("tried ones are not tried again", [Yes, Yes, Yes], tried(&[A]), Use(B, Why::Best)),
             ("nobody left", [Yes, Yes, Yes], tried(&[A, B, C]), Refuse),
-            ("one direct try when all back off: the soonest", [late, soon, LoginNeeded], fresh.clone(), Use(B, Why::LastResort)),
+            (
+                "one direct try when all back off: the soonest",
+                [late, soon, LoginNeeded],
+                fresh.clone(),
+                Use(B, Why::LastResort),
+            ),
             ("but not after a real refusal", [late, soon, late], tried(&[A]), Refuse),
             ("a tie goes to the current", [soon, soon, soon], fresh.clone(), Use(A, Why::LastResort)),
             ("a refused login is the last of all", [LoginNeeded, late, LoginNeeded], fresh, Use(B, Why::LastResort)),

@@ -340,7 +340,8 @@ impl Session<'_> {
     fn preamble(&mut self, first_look: bool) {
         let Turn::Waiting(waiting) = &mut self.turn else { return };
         if first_look {
-            waiting.response_id = verdict::response_id(self.heard.bytes()).map(Into::into).or(waiting.response_id.take());
+            waiting.response_id =
+                verdict::response_id(self.heard.bytes()).map(Into::into).or(waiting.response_id.take());
             waiting.turn_state = verdict::turn_state(self.heard.bytes()).map(Into::into).or(waiting.turn_state.take());
         }
         let bytes = std::mem::take(&mut waiting.message_bytes);
@@ -357,7 +358,9 @@ impl Session<'_> {
 
     /// The model speaks: all that was held goes to codex, and nothing is retried from here on.
     fn commit(&mut self) {
-        let Turn::Waiting(waiting) = std::mem::replace(&mut self.turn, Turn::Open { last: clock::now() }) else { return };
+        let Turn::Waiting(waiting) = std::mem::replace(&mut self.turn, Turn::Open { last: clock::now() }) else {
+            return;
+        };
         let mut waiting = *waiting;
         self.to_client.push(&waiting.release());
         self.to_client.push(&waiting.message_bytes);
@@ -376,7 +379,11 @@ impl Session<'_> {
         if !ended || !event.is_terminal() {
             return;
         }
-        self.shared.journal.mark(self.tag, Marker::TerminalEvent, format_args!("profile={} event={event:?}", self.shared.name(self.link.id)));
+        self.shared.journal.mark(
+            self.tag,
+            Marker::TerminalEvent,
+            format_args!("profile={} event={event:?}", self.shared.name(self.link.id)),
+        );
         match event {
             Event::Completed => self.shared.ledger.succeed(self.link.id, self.opening.session),
             // Too late for this turn, in time for the next.
@@ -395,7 +402,8 @@ impl Session<'_> {
                 if !waiting.may_replay() {
                     return Err(Over::Upstream);
                 }
-                let mut ask = Ask { session: Some(self.link.id), movable: true, tried: waiting.tried.clone(), owner: None };
+                let mut ask =
+                    Ask { session: Some(self.link.id), movable: true, tried: waiting.tried.clone(), owner: None };
                 match self.another(&mut ask)? {
                     Some(link) => {
                         self.replay(link);
@@ -431,14 +439,22 @@ impl Session<'_> {
                 return Ok(());
             }
         } else if self.shared.ledger.has_alternative(&ask, id, &self.shared.wallet) && self.may_bounce() {
-            self.shared.journal.mark(self.tag, Marker::WebsocketBounce, format_args!("profile={} reason={}", self.shared.name(id), trouble.name()));
+            self.shared.journal.mark(
+                self.tag,
+                Marker::WebsocketBounce,
+                format_args!("profile={} reason={}", self.shared.name(id), trouble.name()),
+            );
             return Err(Over::Bounced);
         }
         // Nobody does better: codex gets the backend's own words, or the break that it was.
         let Turn::Waiting(waiting) = std::mem::replace(&mut self.turn, Turn::Idle) else { return Ok(()) };
         match waiting.refusal {
             Some((_, said)) => {
-                self.shared.journal.mark(self.tag, Marker::Committed, format_args!("profile={} refusal=true", self.shared.name(id)));
+                self.shared.journal.mark(
+                    self.tag,
+                    Marker::Committed,
+                    format_args!("profile={} refusal=true", self.shared.name(id)),
+                );
                 self.to_client.push(&said);
                 if trouble == Trouble::Transport { Err(Over::Upstream) } else { Ok(()) }
             }
@@ -462,7 +478,9 @@ impl Session<'_> {
             }
         });
         if let Turn::Waiting(waiting) = &mut self.turn {
-            waiting.tried.extend(ask.tried.iter().filter(|id| !waiting.tried.contains(id)).copied().collect::<Vec<ProfileId>>());
+            waiting
+                .tried
+                .extend(ask.tried.iter().filter(|id| !waiting.tried.contains(id)).copied().collect::<Vec<ProfileId>>());
         }
         match outcome {
             Outcome::Won(_, Dialled::Open(link, _)) => Ok(Some(*link)),

@@ -29,7 +29,14 @@ pub struct Tap {
 impl Tap {
     pub fn new(framing: Framing, is_event_stream: bool) -> Tap {
         let events = is_event_stream.then(|| Events::new(EVENT_PREFIX));
-        Tap { body: Body::new(framing), events, response_ids: Vec::new(), decided: None, terminal: None, captured: Vec::new() }
+        Tap {
+            body: Body::new(framing),
+            events,
+            response_ids: Vec::new(),
+            decided: None,
+            terminal: None,
+            captured: Vec::new(),
+        }
     }
 
     pub fn is_event_stream(&self) -> bool {

@@ -123,15 +123,16 @@ impl Event {
 pub fn of_event(data: &[u8]) -> Event {
     let Some(kind) = json::peek_str(data, &["type"]) else { return Event::Output };
     match kind.as_ref() {
-        "response.created" | "response.in_progress" | "response.queued" | "response.metadata" | "ping" | "keepalive" => {
-            Event::Preamble
-        }
+        "response.created"
+        | "response.in_progress"
+        | "response.queued"
+        | "response.metadata"
+        | "ping"
+        | "keepalive" => Event::Preamble,
         kind if kind.starts_with("codex.") => Event::Preamble,
         "response.completed" | "response.done" => Event::Completed,
         "response.incomplete" => Event::Failed,
-        "response.failed" => {
-            of_path(data, &["response", "error"], None).map_or(Event::Failed, Event::Trouble)
-        }
+        "response.failed" => of_path(data, &["response", "error"], None).map_or(Event::Failed, Event::Trouble),
         "error" => {
             let retry_after = json::peek_str(data, &["headers", "retry-after"]).and_then(|text| seconds(&text));
             let unauthorized = || (status(data) == Some(401)).then_some(Trouble::Unauthorized);
@@ -177,9 +178,19 @@ mod tests {
     fn statuses() {
         let overload = || Some(Trouble::Overload { retry_after: None });
         let table: [(u16, Option<&str>, &str, Option<Trouble>); 16] = [
-            (429, None, r#"{"error":{"type":"usage_limit_reached","resets_at":1795588333,"resets_in_seconds":7200}}"#, Some(quota(Some(1_795_588_333), Some(7200)))),
+            (
+                429,
+                None,
+                r#"{"error":{"type":"usage_limit_reached","resets_at":1795588333,"resets_in_seconds":7200}}"#,
+                Some(quota(Some(1_795_588_333), Some(7200))),
+            ),
             (429, Some("30"), r#"{"error":{"type":"usage_limit_reached"}}"#, Some(quota(None, Some(30)))),
-            (429, None, r#"{"error":{"type":"insufficient_quota","code":"insufficient_quota"}}"#, Some(quota(None, None))),
+            (
+                429,
+                None,
+                r#"{"error":{"type":"insufficient_quota","code":"insufficient_quota"}}"#,
+                Some(quota(None, None)),
+            ),
             (429, None, r#"{"error":{"type":"tokens","code":"rate_limit_exceeded"}}"#, Some(quota(None, None))),
             (403, None, r#"{"error":{"code":"insufficient_quota"}}"#, Some(quota(None, None))),
             (429, None, r#"{"error":{"type":"usage_not_included","plan_type":"free"}}"#, Some(Trouble::NotIncluded)),
@@ -238,13 +249,16 @@ mod tests {
         for (data, event) in table {
             assert_eq!(of_event(data.as_bytes()), event, "{data}");
         }
-        let waits = of_event(br#"{"type":"error","status":429,"error":{"type":"usage_limit_reached"},"headers":{"retry-after":"9"}}"#);
+        let waits = of_event(
+            br#"{"type":"error","status":429,"error":{"type":"usage_limit_reached"},"headers":{"retry-after":"9"}}"#,
+        );
         assert_eq!(waits, Event::Trouble(quota(None, Some(9))));
     }
 
     #[test]
     fn ids_from_the_beginning_of_a_long_event() {
-        let cut = br#"{"type":"response.created","sequence_number":0,"response":{"id":"resp_1","instructions":"very lo"#;
+        let cut =
+            br#"{"type":"response.created","sequence_number":0,"response":{"id":"resp_1","instructions":"very lo"#;
         assert_eq!(of_event(cut), Event::Preamble);
         assert_eq!(response_id(cut).as_deref(), Some("resp_1"));
         let metadata = br#"{"type":"response.metadata","headers":{"x-codex-turn-state":"ts"}}"#;

@@ -78,7 +78,11 @@ pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Ro
         Outcome::Won(id, Dialled::Answer(answer)) | Outcome::Refused(id, Dialled::Answer(answer)) => {
             trace.profile = Some(id);
             let status = answer.head.status();
-            shared.journal.mark(trace.tag, Marker::UpstreamHandshakeRefused, format_args!("profile={} status={status}", shared.name(id)));
+            shared.journal.mark(
+                trace.tag,
+                Marker::UpstreamHandshakeRefused,
+                format_args!("profile={} status={status}", shared.name(id)),
+            );
             exchange::relay(shared, client, *answer, None, &mut trace)
         }
         // An open link is never a refusal.
@@ -88,12 +92,25 @@ pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Ro
 }
 
 /// A socket with some profile, by the rules of every request.
-pub fn open(shared: &Shared, client: &Client, opening: &Opening<'_>, ask: &mut Ask, tag: Tag, attempts: &mut u32) -> Outcome<Dialled> {
+pub fn open(
+    shared: &Shared,
+    client: &Client,
+    opening: &Opening<'_>,
+    ask: &mut Ask,
+    tag: Tag,
+    attempts: &mut u32,
+) -> Outcome<Dialled> {
     rotate::run(shared, tag, ask, attempts, |id, credential, _| dial(shared, client, opening, id, credential))
 }
 
 /// One handshake with one profile.
-pub fn dial(shared: &Shared, client: &Client, opening: &Opening<'_>, id: ProfileId, credential: Arc<Credential>) -> Tried<Dialled> {
+pub fn dial(
+    shared: &Shared,
+    client: &Client,
+    opening: &Opening<'_>,
+    id: ProfileId,
+    credential: Arc<Credential>,
+) -> Tried<Dialled> {
     let token = credential.fingerprint;
     let call = Call {
         request: opening.request,
@@ -115,7 +132,14 @@ pub fn dial(shared: &Shared, client: &Client, opening: &Opening<'_>, id: Profile
     }
 }
 
-fn handshake(shared: &Shared, client: &Client, call: &Call<'_>, target: &Target, key: &str, token: u64) -> Result<Dialled, NetError> {
+fn handshake(
+    shared: &Shared,
+    client: &Client,
+    call: &Call<'_>,
+    target: &Target,
+    key: &str,
+    token: u64,
+) -> Result<Dialled, NetError> {
     let patience = |limit| Patience { until: clock::now() + limit, client: Some(client.fd()) };
     let failed = |phase| move |cause| target.failed(phase, cause);
     let mut stream = Stream::connect(&target.url, Protocol::WebSocket, patience(CONNECT_LIMIT))?;
@@ -168,4 +192,3 @@ fn switching(response: &Response) -> Vec<u8> {
     head::write_response(&mut out, response, edit, &[("connection", b"Upgrade"), ("upgrade", b"websocket")]);
     out
 }
-

@@ -74,7 +74,9 @@ fn account<'a>(answer: &'a [u8], account_id: Option<&str>) -> Option<Raw<'a>> {
     let accounts = Raw::parse(answer).ok()?.member("accounts").filter(Raw::is_array)?;
     let mut all = accounts.elements();
     match account_id {
-        Some(id) => all.find(|account| account.member("id").and_then(|known| known.as_str()).is_some_and(|known| known == id)),
+        Some(id) => {
+            all.find(|account| account.member("id").and_then(|known| known.as_str()).is_some_and(|known| known == id))
+        }
         None => all.next().filter(|_| all.next().is_none()),
     }
 }
@@ -120,11 +122,20 @@ mod tests {
         let told = rewrite(ANSWER.as_bytes(), Some("a")).unwrap();
         let told = String::from_utf8(told).unwrap();
         assert_eq!(told.matches(r#""workspace_backend_origin":"https://chatgpt.com""#).count(), 3);
-        assert_eq!(told.replace("https://chatgpt.com", ""), ANSWER.replace("NO_CONSTRAINT\",\"account", "\",\"account").replace("https://eu.example", "").replace("http://evil.example", ""));
+        assert_eq!(
+            told.replace("https://chatgpt.com", ""),
+            ANSWER
+                .replace("NO_CONSTRAINT\",\"account", "\",\"account")
+                .replace("https://eu.example", "")
+                .replace("http://evil.example", "")
+        );
         assert_eq!(rewrite(ANSWER.as_bytes(), Some("missing")), None);
         assert_eq!(rewrite(b"nonsense", Some("a")), None);
         let made_up = made_up("a\"b");
-        assert_eq!(Raw::parse(&made_up).unwrap().member("default_account_id").unwrap().as_str().as_deref(), Some("a\"b"));
+        assert_eq!(
+            Raw::parse(&made_up).unwrap().member("default_account_id").unwrap().as_str().as_deref(),
+            Some("a\"b")
+        );
         assert_eq!(placement(&made_up, Some("a\"b")).us, false);
     }
 }

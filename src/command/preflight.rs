@@ -1,0 +1,204 @@
+//! Before codex starts: is the profile ready, and if not, which one is (spec S-50). All profiles are asked at once; the
+//! answers that are not needed for the decision are handed to the proxy when they come. Says why on stderr.
+
+use super::{shown, warn};
+use crate::error::Error;
+use crate::profile::Profile;
+use crate::proxy::{ProfileId, Proxy};
+use crate::quota::probe::{self, Answer, ProbeError};
+use crate::quota::schedule::{self, Candidate};
+use crate::quota::{Readiness, Reading};
+use crate::screen::quota::block_words;
+use crate::state::State;
+use crate::sys::clock;
+use std::io::Write;
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+/// One account's answer; codex does not start before the profile's own is there or this is over.
+const CALL_LIMIT: Duration = Duration::from_secs(5);
+
+/// The profile that codex starts in, and what is known of all of them.
+pub struct Chosen {
+    pub profile: Profile,
+    /// Another one than was asked for: it becomes the active profile.
+    pub rotated: bool,
+    known: Vec<Known>,
+    coming: Option<Receiver<(usize, Answer)>>,
+}
+
+/// One profile's quota, as far as it is known.
+struct Known {
+    profile: Profile,
+    last_selected: Option<u64>,
+    answer: Option<Answer>,
+}
+
+impl Known {
+    fn reading(&self) -> Option<&Reading> {
+        self.answer.as_ref().and_then(|answer| answer.usage.as_ref().ok()).map(|usage| &usage.reading)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.reading().is_some_and(|reading| reading.readiness(clock::unix()) == Readiness::Ready)
+    }
+}
+
+impl Chosen {
+    pub fn unchecked(profile: Profile) -> Chosen {
+        Chosen { profile, rotated: false, known: Vec::new(), coming: None }
+    }
+
+    /// Tells the proxy the scheduler's order and who is exhausted, now or when the last answers have come. `members` in
+    /// the proxy's order.
+    pub fn inform(self, proxy: &Proxy, members: Vec<Profile>) {
+        let Some(coming) = self.coming else { return };
+        let (mut known, ledger) = (self.known, proxy.briefing());
+        let tell = move || {
+            for (index, answer) in coming {
+                if let Some(known) = known.get_mut(index) {
+                    known.answer = Some(answer);
+                }
+            }
+            let id = |name: &str| {
+                let index = members.iter().position(|member| member.name == name)?;
+                u16::try_from(index).ok().map(ProfileId)
+            };
+            let now = clock::unix();
+            ledger.set_order(ranked(&known).iter().filter_map(|name| id(name)).collect());
+            for known in &known {
+                let blocked = known.reading().filter(|reading| matches!(reading.readiness(now), Readiness::Blocked(_)));
+                if let (Some(id), Some(reading)) = (id(&known.profile.name), blocked) {
+                    ledger.set_exhausted(id, reading.earliest_useful_reset(now));
+                }
+            }
+        };
+        // Without a thread the proxy finds out by itself.
+        let _ = std::thread::Builder::new().name("quota".to_owned()).spawn(tell);
+    }
+}
+
+/// Checks `wanted`, and rotates to the best ready profile when it is not ready and `rotate` allows it.
+pub fn check(state: &State, wanted: Profile, base_url: &str, rotate: bool) -> Result<Chosen, Error> {
+    let url = probe::usage_url(base_url)?;
+    let profiles = state.profiles();
+    let Some(own) = profiles.iter().position(|profile| profile.name == wanted.name) else {
+        return Ok(Chosen::unchecked(wanted));
+    };
+    let mut known: Vec<Known> = profiles
+        .iter()
+        .map(|profile| Known {
+            profile: profile.clone(),
+            last_selected: state.last_run_selected_at(&profile.name),
+            answer: None,
+        })
+        .collect();
+    let coming = ask(url, profiles);
+    while known[own].answer.is_none() {
+        let Ok((index, answer)) = coming.recv() else { break };
+        known[index].answer = Some(answer);
+    }
+    if known[own].is_ready() {
+        return Ok(Chosen { profile: wanted, rotated: false, known, coming: Some(coming) });
+    }
+    let problem = problem(&known[own]);
+    if let Problem::Unreadable(why) = &problem {
+        warn(&format!("quota preflight failed for '{}': {why}", wanted.name));
+        warn("continuing without the quota gate");
+        return Ok(Chosen { profile: wanted, rotated: false, known, coming: Some(coming) });
+    }
+    say(&format!("Quota preflight blocked profile '{}': {}.", wanted.name, problem.words()));
+    for (index, answer) in coming {
+        known[index].answer = Some(answer);
+    }
+    let ready: Vec<String> = ranked(&known).into_iter().filter(|name| *name != wanted.name).collect();
+    let best = ready.first().and_then(|name| known.iter().find(|known| known.profile.name == *name));
+    match best {
+        Some(best) if rotate => {
+            let left = best.reading().map(|reading| reading.remaining_words(clock::unix())).unwrap_or_default();
+            say(&format!("Auto-rotating to profile '{}' ({left}).", best.profile.name));
+            let (_, none) = mpsc::channel();
+            Ok(Chosen { profile: best.profile.clone(), rotated: true, known, coming: Some(none) })
+        }
+        _ => Err(blocked(&wanted.name, &ready, rotate)),
+    }
+}
+
+/// Asks for all profiles on threads of their own; the answers come as they arrive.
+fn ask(url: crate::wire::url::Url, profiles: Vec<Profile>) -> Receiver<(usize, Answer)> {
+    let (tell, answers) = mpsc::channel();
+    // Without a thread there is no answer, and the check says so.
+    let _ = std::thread::Builder::new().name("preflight".to_owned()).spawn(move || {
+        probe::fetch_all(&url, &profiles, CALL_LIMIT, |index, answer| {
+            let _ = tell.send((index, answer));
+        });
+    });
+    answers
+}
+
+/// Names of the ready profiles, best first, by the scheduler's rule.
+fn ranked(known: &[Known]) -> Vec<String> {
+    let candidates: Vec<Candidate<'_>> = known
+        .iter()
+        .map(|known| Candidate {
+            name: &known.profile.name,
+            reading: known.reading(),
+            active_sessions: 0,
+            last_selected: known.last_selected,
+            blocked: (!known.is_ready()).then(|| "not ready".to_owned()),
+        })
+        .collect();
+    let order = schedule::rank(&candidates, clock::unix(), None);
+    order.into_iter().filter(|ranked| ranked.eligible).map(|ranked| ranked.name).collect()
+}
+
+/// Why the wanted profile cannot simply be started.
+enum Problem {
+    Blocked(String),
+    /// The backend refused its login.
+    Login(String),
+    /// Nobody knows: no reason to stop.
+    Unreadable(String),
+}
+
+impl Problem {
+    fn words(&self) -> &str {
+        match self {
+            Problem::Blocked(words) | Problem::Login(words) | Problem::Unreadable(words) => words,
+        }
+    }
+}
+
+fn problem(known: &Known) -> Problem {
+    let name = &known.profile.name;
+    match known.answer.as_ref().map(|answer| &answer.usage) {
+        Some(Ok(usage)) => match usage.reading.readiness(clock::unix()) {
+            Readiness::Blocked(blocks) => {
+                let words: Vec<String> = blocks.iter().map(|block| block_words(block, &clock::local_offset)).collect();
+                Problem::Blocked(words.join(", "))
+            }
+            Readiness::Ready | Readiness::Unknown => {
+                Problem::Unreadable("the backend reports no quota window".to_owned())
+            }
+        },
+        Some(Err(error @ ProbeError::Status { status: 401, .. })) => Problem::Login(error.words(name)),
+        Some(Err(error)) => Problem::Unreadable(error.words(name)),
+        None => Problem::Unreadable("no answer in time".to_owned()),
+    }
+}
+
+/// Exit code 2: a run that the quota check stopped (spec S-11).
+fn blocked(wanted: &str, ready: &[String], rotate: bool) -> Error {
+    let bypass = format!("Inspect with `prodex quota -p {wanted}`, or bypass with `prodex run --skip-quota-check`.");
+    match (ready.first(), rotate) {
+        (Some(_), false) => {
+            let what = format!("profile '{wanted}' is not ready; other profiles that look ready: {}", ready.join(", "));
+            Error::usage(what).next(format!("Rerun without `--no-auto-rotate` to allow fallback. {bypass}"))
+        }
+        _ => Error::usage("no ready profile was found").next(format!("See `prodex quota --all --once`. {bypass}")),
+    }
+}
+
+fn say(text: &str) {
+    let _ = std::io::stderr().write_all(format!("{}\n", shown(text)).as_bytes());
+}

@@ -1,0 +1,141 @@
+//! `run`: which profile, is it ready, and codex on its way: behind the proxy when there is somebody to rotate to, else in
+//! our place. Knows no wire format.
+
+use super::preflight::{self, Chosen};
+use super::{load, warn};
+use crate::cli;
+use crate::config::Config;
+use crate::error::{Error, Outcome};
+use crate::profile::{self, Profile, auth, provider};
+use crate::proxy::{Member, Proxy, Settings};
+use crate::state::{State, store};
+use crate::sys::child::{self, Program};
+use crate::sys::clock;
+use crate::wire::url::Url;
+use std::ffi::OsString;
+
+/// Hosts that codex must reach without the user's HTTP proxy (spec S-51).
+const LOOPBACK: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
+
+pub fn run(config: &Config, args: &cli::Run) -> Outcome {
+    let state = load(config)?;
+    let wanted = profile::select(&state, args.profile.as_deref())?;
+    let base_url = args.base_url.as_deref().unwrap_or(&config.base_url).trim_end_matches('/');
+    let base = Url::parse(base_url).map_err(|error| {
+        Error::new(format!("the base URL '{base_url}' cannot be used: {error}"))
+            .next("Correct --base-url or CODEX_CHATGPT_BASE_URL.")
+    })?;
+    let binary = child::find(&config.codex_bin).ok_or_else(|| no_codex(config))?;
+    let chosen = if args.skip_quota_check || auth::read(&wanted.codex_home).tokens().is_none() {
+        Chosen::unchecked(wanted)
+    } else {
+        preflight::check(&state, wanted, base_url, !args.no_auto_rotate)?
+    };
+    let profile = chosen.profile.clone();
+    if !profile.codex_home.is_dir() {
+        let error = Error::new(format!(
+            "the CODEX_HOME {} of profile '{}' does not exist",
+            profile.codex_home.display(),
+            profile.name
+        ));
+        return Err(error.next(format!("Remove it with `prodex profile remove {}`.", profile.name)));
+    }
+    for moved in profile::ensure_links(&profile, config)? {
+        warn(&moved);
+    }
+    remember(config, &profile, chosen.rotated);
+    let mut program = Program {
+        path: binary,
+        args: args.args.clone(),
+        env: vec![("CODEX_HOME".into(), profile.codex_home.clone().into_os_string())],
+    };
+    let members = members(&state, &profile, args);
+    if members.len() < 2 {
+        // Nothing in between is the most transparent proxy (spec S-52).
+        return Err(cannot_run(&program, &child::replace(&program)));
+    }
+    behind_proxy(config, &mut program, &profile, members, base, chosen)
+}
+
+fn behind_proxy(
+    config: &Config,
+    program: &mut Program,
+    profile: &Profile,
+    profiles: Vec<Profile>,
+    base: Url,
+    chosen: Chosen,
+) -> Outcome {
+    let launching = profiles.iter().position(|member| member.name == profile.name).unwrap_or(0);
+    let members = profiles.iter().map(|p| Member { name: p.name.clone(), codex_home: p.codex_home.clone() }).collect();
+    let proxy = Proxy::start(config, Settings { members, launching, base })?;
+    chosen.inform(&proxy, profiles);
+    let (backend, model) = proxy.base_urls();
+    // Ahead of the user's own arguments: a later `-c` of theirs wins.
+    let overrides = [format!("chatgpt_base_url=\"{backend}\""), format!("openai_base_url=\"{model}\"")];
+    program.args.splice(0..0, overrides.into_iter().flat_map(|value| ["-c".into(), OsString::from(value)]));
+    for name in ["NO_PROXY", "no_proxy"] {
+        program.env.push((name.into(), with_loopback(std::env::var(name).ok().as_deref()).into()));
+    }
+    let status = child::run(program).map_err(|error| cannot_run(program, &error))?;
+    proxy.finish();
+    Ok(child::exit_code(status))
+}
+
+/// The profiles that the proxy may use, the launching one among them; fewer than two: no proxy.
+fn members(state: &State, launching: &Profile, args: &cli::Run) -> Vec<Profile> {
+    let has_tokens = |profile: &Profile| auth::read(&profile.codex_home).tokens().is_some();
+    if args.no_auto_rotate || !has_tokens(launching) || provider::is_foreign(&launching.codex_home, &args.args) {
+        return Vec::new();
+    }
+    state.profiles().into_iter().filter(has_tokens).take(usize::from(u16::MAX)).collect()
+}
+
+/// What the next run should know. That it cannot be written is no reason not to run.
+fn remember(config: &Config, profile: &Profile, activate: bool) {
+    let saved = store::update(config, |state| {
+        if state.profile(&profile.name).is_some() {
+            state.set_last_run_selected_at(&profile.name, clock::unix());
+            if activate {
+                state.set_active(Some(&profile.name));
+            }
+        }
+        Ok(())
+    });
+    if let Err(error) = saved {
+        warn(&error.to_string());
+    }
+}
+
+/// The list with the loopback hosts in it.
+fn with_loopback(list: Option<&str>) -> String {
+    let mut hosts: Vec<&str> =
+        list.unwrap_or_default().split(',').map(str::trim).filter(|host| !host.is_empty()).collect();
+    for host in LOOPBACK {
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
+    }
+    hosts.join(",")
+}
+
+fn no_codex(config: &Config) -> Error {
+    let name = config.codex_bin.to_string_lossy();
+    Error::new(format!("'{name}' is not an executable program in PATH"))
+        .next("Install codex with `npm install -g @openai/codex`, or say where it is with PRODEX_CODEX_BIN.")
+}
+
+fn cannot_run(program: &Program, error: &std::io::Error) -> Error {
+    Error::io("run", &program.path, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_joins_what_is_there() {
+        assert_eq!(with_loopback(None), "127.0.0.1,localhost,::1");
+        assert_eq!(with_loopback(Some("corp.example, localhost")), "corp.example,localhost,127.0.0.1,::1");
+        assert_eq!(with_loopback(Some("*")), "*,127.0.0.1,localhost,::1");
+    }
+}
