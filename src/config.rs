@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where the backend is when nobody says otherwise (spec S-40).
 const DEFAULT_BASE_URL: &str = "https://chatgpt.com/backend-api";
@@ -38,10 +38,10 @@ impl Config {
             Some(value) => Ok(PathBuf::from(value)),
             None => under_home(default),
         };
-        let root = absolute(path("PRODEX_HOME", ".prodex")?)?;
-        let shared_codex_home = absolute(path("PRODEX_SHARED_CODEX_HOME", ".codex")?)?;
+        let root = absolute(&path("PRODEX_HOME", ".prodex")?)?;
+        let shared_codex_home = absolute(&path("PRODEX_SHARED_CODEX_HOME", ".codex")?)?;
         let default_codex_home = match &home {
-            Some(home) => absolute(home.join(".codex"))?,
+            Some(home) => absolute(&home.join(".codex"))?,
             None => shared_codex_home.clone(),
         };
         let base_url = match lookup("CODEX_CHATGPT_BASE_URL") {
@@ -70,14 +70,13 @@ impl Config {
     }
 }
 
-fn absolute(path: PathBuf) -> Result<PathBuf, Error> {
-    std::path::absolute(&path).map_err(|error| Error::io("resolve", &path, &error))
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(|error| Error::io("resolve", path, &error))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     fn config(vars: &[(&str, &str)]) -> Result<Config, Error> {
         let vars: Vec<(String, OsString)> = vars.iter().map(|(k, v)| ((*k).to_owned(), OsString::from(v))).collect();

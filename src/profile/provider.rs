@@ -2,6 +2,7 @@
 //! (spec S-52). Reads just the few keys of config.toml that decide this; codex itself judges the rest of the file.
 
 use crate::state::file::read_bounded;
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -35,7 +36,7 @@ fn spoken(args: &[OsString]) -> Spoken {
                 None => (arg.into_owned(), None),
             },
         };
-        let mut value = || joined.clone().or_else(|| args.next().map(|value| value.into_owned()));
+        let mut value = || joined.clone().or_else(|| args.next().map(Cow::into_owned));
         match name.as_str() {
             "--oss" => spoken.oss = true,
             "-p" | "--profile" => spoken.profile = value(),
@@ -65,10 +66,10 @@ fn foreign(config: &str, spoken: &Spoken) -> bool {
 
 /// A string value by table and name; the table "" is the part before the first one.
 fn key(config: &str, table: &str, name: &str) -> Option<String> {
-    let mut current = String::new();
+    let mut current = "";
     for line in config.lines().map(str::trim) {
         if let Some(header) = line.strip_prefix('[') {
-            current = header.split(']').next().unwrap_or_default().trim().to_owned();
+            current = header.split(']').next().unwrap_or_default().trim();
         } else if current == table
             && let Some((key, value)) = line.split_once('=')
             && key.trim().trim_matches('"') == name

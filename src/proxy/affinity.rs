@@ -80,34 +80,34 @@ impl<'a> Claims<'a> {
 
 /// A bounded map that forgets the oldest.
 struct Owners {
-    owners: HashMap<Box<str>, ProfileId>,
+    by_id: HashMap<Box<str>, ProfileId>,
     order: VecDeque<Box<str>>,
     capacity: usize,
 }
 
 impl Owners {
     fn new(capacity: usize) -> Owners {
-        Owners { owners: HashMap::new(), order: VecDeque::new(), capacity }
+        Owners { by_id: HashMap::new(), order: VecDeque::new(), capacity }
     }
 
     fn owner(&self, id: &str) -> Option<ProfileId> {
-        self.owners.get(id).copied()
+        self.by_id.get(id).copied()
     }
 
     fn learn(&mut self, id: &str, owner: ProfileId) -> bool {
         if id.is_empty() || id.len() > MAX_ID {
             return false;
         }
-        if let Some(known) = self.owners.get_mut(id) {
+        if let Some(known) = self.by_id.get_mut(id) {
             return std::mem::replace(known, owner) != owner;
         }
         if self.order.len() == self.capacity
             && let Some(oldest) = self.order.pop_front()
         {
-            self.owners.remove(&oldest);
+            self.by_id.remove(&oldest);
         }
         self.order.push_back(id.into());
-        self.owners.insert(id.into(), owner);
+        self.by_id.insert(id.into(), owner);
         true
     }
 }

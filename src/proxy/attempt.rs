@@ -79,7 +79,7 @@ pub fn http(
     let key: Key = (call.sender.id(), target.url.origin());
     let head = target.head(shared, call);
     if let Some(stream) = shared.connections.take(&key) {
-        match talk(stream, &head, call, upload, client, first_byte) {
+        match talk(stream, &head, upload, client, first_byte) {
             Ok(spoken) => return finish(shared, call, &target, key, spoken),
             Err((Cause::Closed, _)) => {}
             Err((cause, phase)) => return Err(target.failed(phase, cause)),
@@ -87,7 +87,7 @@ pub fn http(
     }
     let patience = Patience { until: clock::now() + CONNECT_LIMIT, client: Some(client.fd()) };
     let stream = Stream::connect(&target.url, Protocol::Http, patience)?;
-    match talk(stream, &head, call, upload, client, first_byte) {
+    match talk(stream, &head, upload, client, first_byte) {
         Ok(spoken) => finish(shared, call, &target, key, spoken),
         Err((cause, phase)) => Err(target.failed(phase, cause)),
     }
@@ -156,10 +156,11 @@ impl Target {
                 account.map_or(Edit::Drop, |value| Edit::Set(value.as_bytes()))
             } else if is("cookie") {
                 cookie.as_ref().map_or(Edit::Keep, |value| Edit::Set(value.as_bytes()))
-            } else if is(OVERRIDE_HEADER) && self.us || is(affinity::TURN_STATE_HEADER) && call.drop_turn_state {
-                Edit::Drop
-            // The body is here or on its way: `100 Continue` was ours to say.
-            } else if is("expect") || head::is_hop_by_hop(headers, name) {
+            } else if is(OVERRIDE_HEADER) && self.us || is(affinity::TURN_STATE_HEADER) && call.drop_turn_state
+                // The body is here or on its way: `100 Continue` was ours to say.
+                || is("expect")
+                || head::is_hop_by_hop(headers, name)
+            {
                 Edit::Drop
             } else {
                 Edit::Keep
@@ -189,7 +190,6 @@ struct Spoken {
 fn talk(
     mut stream: Stream,
     head: &[u8],
-    call: &Call<'_>,
     upload: &mut Upload,
     client: &mut Client,
     first_byte: Duration,
@@ -262,23 +262,22 @@ fn talk(
             }
             Err(error) => return failed(stream::cause(&error)),
         }
-        if let Some(response) = final_head(&mut input, call, client).map_err(|cause| (cause, Phase::Head))? {
+        if let Some(response) = final_head(&mut input, client).map_err(|cause| (cause, Phase::Head))? {
             return Ok(Spoken { stream, response, rest: input, whole: was_whole });
         }
     }
 }
 
 /// Takes heads off `input` until a final one; interim ones go to codex.
-fn final_head(input: &mut Vec<u8>, call: &Call<'_>, client: &mut Client) -> Result<Option<Response>, Cause> {
+fn final_head(input: &mut Vec<u8>, client: &mut Client) -> Result<Option<Response>, Cause> {
     while let Some((used, response)) = head::response(input).map_err(|bad| Cause::Malformed(bad.to_string()))? {
         let raw: Vec<u8> = input.drain(..used).collect();
         match response.status() {
             // Asked for no upgrade, so none can be accepted (RFC 9110 15.2.2).
             101 => return Err(Cause::Malformed("it switched protocols unasked".to_owned())),
-            // We said it ourselves when codex asked.
-            100 => {}
-            102..=199 if call.request.minor_version() >= 1 => client.write_all(&raw).map_err(|_| Cause::ClientGone)?,
-            102..=199 => {}
+            // `100 Continue` we said ourselves when codex asked.
+            102..=199 => client.write_all(&raw).map_err(|_| Cause::ClientGone)?,
+            100..=199 => {}
             _ => return Ok(Some(response)),
         }
     }

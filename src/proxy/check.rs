@@ -24,8 +24,11 @@ const MAX_ANSWER: usize = 1024 * 1024;
 
 /// What is known of each profile. The lock of one is held while it is asked for: one question at a time.
 pub struct Placements {
-    slots: Vec<Mutex<Option<(Placement, Option<Instant>)>>>,
+    slots: Vec<Mutex<Option<Known>>>,
 }
+
+/// A placement, and when to ask again if the backend could not be asked.
+type Known = (Placement, Option<Instant>);
 
 impl Placements {
     pub fn new(profiles: usize) -> Placements {

@@ -24,9 +24,12 @@ const CHALLENGE: &str = "cf_chl_";
 const MAX_COOKIES: usize = 32;
 const MAX_VALUE: usize = 4_096;
 
+/// Name and value.
+type Cookie = (String, String);
+
 #[derive(Default)]
 pub struct Jar {
-    cookies: Mutex<HashMap<Option<ProfileId>, Vec<(String, String)>>>,
+    cookies: Mutex<HashMap<Option<ProfileId>, Vec<Cookie>>>,
 }
 
 impl Jar {

@@ -109,10 +109,12 @@ impl Upload {
     /// Takes what the client has sent by now; false when nothing was there.
     pub fn pull(&mut self, client: &mut Client) -> Result<bool, UploadError> {
         if client.unread.is_empty() {
-            let mut buf = [0; READ];
-            match client.stream.read(&mut buf) {
+            client.unread.resize(READ, 0);
+            let result = client.stream.read(&mut client.unread);
+            client.unread.truncate(result.as_ref().map_or(0, |taken| *taken));
+            match result {
                 Ok(0) => return Err(UploadError::Gone),
-                Ok(taken) => client.unread.extend_from_slice(&buf[..taken]),
+                Ok(_) => {}
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                     return Ok(false);
                 }

@@ -191,7 +191,11 @@ pub fn relay(
                 rotate::record(shared, tag, id, &super::verdict::Trouble::Transport, 0);
             }
             End::Whole if is_stream => {
-                shared.journal.mark(tag, Marker::StreamComplete, format_args!("profile={name} bytes={}", relayed.bytes))
+                shared.journal.mark(
+                    tag,
+                    Marker::StreamComplete,
+                    format_args!("profile={name} bytes={}", relayed.bytes),
+                );
             }
             _ => {}
         }

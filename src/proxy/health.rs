@@ -53,16 +53,16 @@ impl Health {
             Trouble::Quota { resets_at, retry_after } => {
                 let named = resets_at.map(|at| Duration::from_secs(at.saturating_sub(unix)));
                 let wait = named.or(*retry_after).unwrap_or(QUOTA_DEFAULT).clamp(Duration::from_secs(1), QUOTA_MAX);
-                self.quota_until = later(self.quota_until, now + wait);
+                self.quota_until = Some(later(self.quota_until, now + wait));
                 Backoff::Quota(wait)
             }
             Trouble::NotIncluded => {
-                self.quota_until = later(self.quota_until, now + NOT_INCLUDED);
+                self.quota_until = Some(later(self.quota_until, now + NOT_INCLUDED));
                 Backoff::Quota(NOT_INCLUDED)
             }
             Trouble::Overload { retry_after } => {
                 let wait = retry_after.unwrap_or(OVERLOAD).clamp(Duration::from_secs(1), TRANSPORT_MAX);
-                self.overload_until = later(self.overload_until, now + wait);
+                self.overload_until = Some(later(self.overload_until, now + wait));
                 Backoff::Overload(wait)
             }
             Trouble::Transport => {
@@ -110,8 +110,8 @@ impl Health {
     }
 }
 
-fn later(known: Option<Instant>, new: Instant) -> Option<Instant> {
-    Some(known.map_or(new, |known| known.max(new)))
+fn later(known: Option<Instant>, new: Instant) -> Instant {
+    known.map_or(new, |known| known.max(new))
 }
 
 #[cfg(test)]

@@ -208,7 +208,7 @@ fn sweep(dir: &Path, current: &Path) {
             logs.push((meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), meta.len(), entry.path()));
         }
     }
-    logs.sort_by(|a, b| b.0.cmp(&a.0));
+    logs.sort_by_key(|(modified, ..)| std::cmp::Reverse(*modified));
     let mut bytes = 0;
     for (index, (_, len, path)) in logs.iter().enumerate() {
         bytes += len;

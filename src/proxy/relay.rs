@@ -64,12 +64,12 @@ pub fn run(
     // Where the upstream's close ends the body, ours must too.
     let keep = keep && !answer.tap.is_until_close();
     let mut pending = head_for_codex(&answer.head, keep);
+    let head_len = pending.len() as u64;
     pending.append(&mut answer.early);
     seen(&mut answer.tap);
-    let head_len = pending.len() as u64;
     let mut relayed = Relayed { end: End::Whole, bytes: 0, keep, first: None };
     let end = pump(&mut answer, client, pending, &mut relayed, seen);
-    relayed.bytes = relayed.bytes.saturating_sub(head_len.min(relayed.bytes));
+    relayed.bytes = relayed.bytes.saturating_sub(head_len);
     if let End::Upstream(_) | End::Idle = end {
         relayed.keep = false;
         if answer.tap.is_until_close() {

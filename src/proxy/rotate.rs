@@ -246,7 +246,7 @@ pub fn record(shared: &Shared, tag: Tag, id: ProfileId, trouble: &Trouble, token
     let until = |wait: Duration| clock::unix() + wait.as_secs();
     match shared.ledger.record(id, trouble, token) {
         Some(Backoff::Quota(wait)) => {
-            shared.journal.note(Marker::RetryBackoff, format_args!("profile={name} until={}", until(wait)))
+            shared.journal.note(Marker::RetryBackoff, format_args!("profile={name} until={}", until(wait)));
         }
         Some(Backoff::Transport(wait)) => shared.journal.note(
             Marker::TransportBackoff,
@@ -258,7 +258,7 @@ pub fn record(shared: &Shared, tag: Tag, id: ProfileId, trouble: &Trouble, token
             ),
         ),
         Some(Backoff::Overload(wait)) => {
-            shared.journal.note(Marker::OverloadBackoff, format_args!("profile={name} until={}", until(wait)))
+            shared.journal.note(Marker::OverloadBackoff, format_args!("profile={name} until={}", until(wait)));
         }
         Some(Backoff::Login) => shared.journal.note(Marker::LoginNeeded, format_args!("profile={name}")),
         None => {}

@@ -177,7 +177,7 @@ impl Session<'_> {
             Turn::Waiting(waiting) if waiting.heard_since.is_none() && waiting.may_replay() => {
                 let ask = Ask { tried: waiting.tried.clone(), ..Ask::default() };
                 if self.shared.ledger.has_alternative(&ask, self.link.id, &self.shared.wallet) {
-                    return self.trouble(Trouble::Transport, &[]);
+                    return self.trouble(&Trouble::Transport, &[]);
                 }
                 // Nobody else to ask: as patient as codex.
                 waiting.message = None;
@@ -262,10 +262,7 @@ impl Session<'_> {
         let bytes = std::mem::take(&mut self.upstream_in);
         let mut at = 0;
         loop {
-            let next = match self.from_upstream.next(&bytes[at..]) {
-                Ok(next) => next,
-                Err(_) => return self.upstream_broke(),
-            };
+            let Ok(next) = self.from_upstream.next(&bytes[at..]) else { return self.upstream_broke() };
             let Some((used, part)) = next else { break };
             let raw = &bytes[at..at + used];
             at += used;
@@ -298,41 +295,38 @@ impl Session<'_> {
         if first_look {
             self.judged = Some(verdict::of_event(self.heard.bytes()));
         }
-        match &mut self.turn {
-            Turn::Waiting(waiting) => {
-                waiting.heard_since.get_or_insert_with(clock::now);
-                waiting.message_bytes.extend_from_slice(raw);
-                match self.judged.clone() {
-                    None => Ok(()),
-                    Some(Event::Preamble) => {
-                        self.preamble(first_look);
-                        Ok(())
+        if let Turn::Waiting(waiting) = &mut self.turn {
+            waiting.heard_since.get_or_insert_with(clock::now);
+            waiting.message_bytes.extend_from_slice(raw);
+            match self.judged.clone() {
+                None => Ok(()),
+                Some(Event::Preamble) => {
+                    self.preamble(first_look);
+                    Ok(())
+                }
+                Some(Event::Trouble(trouble)) => {
+                    // An error is short; a long one is waited for, so that it can be passed on whole.
+                    if !ended {
+                        return Ok(());
                     }
-                    Some(Event::Trouble(trouble)) => {
-                        // An error is short; a long one is waited for, so that it can be passed on whole.
-                        if !ended {
-                            return Ok(());
-                        }
-                        let message = std::mem::take(&mut waiting.message_bytes);
-                        self.trouble(trouble, &message)
-                    }
-                    Some(event) => {
-                        self.commit();
-                        self.spoken(&event, ended);
-                        Ok(())
-                    }
+                    let message = std::mem::take(&mut waiting.message_bytes);
+                    self.trouble(&trouble, &message)
+                }
+                Some(event) => {
+                    self.commit();
+                    self.spoken(&event, ended);
+                    Ok(())
                 }
             }
-            _ => {
-                self.to_client.push(raw);
-                if let Turn::Open { last } = &mut self.turn {
-                    *last = clock::now();
-                    if let Some(event) = self.judged.clone() {
-                        self.spoken(&event, ended);
-                    }
+        } else {
+            self.to_client.push(raw);
+            if let Turn::Open { last } = &mut self.turn {
+                *last = clock::now();
+                if let Some(event) = self.judged.clone() {
+                    self.spoken(&event, ended);
                 }
-                Ok(())
             }
+            Ok(())
         }
     }
 
@@ -412,7 +406,7 @@ impl Session<'_> {
                     None => Err(Over::Upstream),
                 }
             }
-            Turn::Waiting(_) => self.trouble(Trouble::Transport, &[]),
+            Turn::Waiting(_) => self.trouble(&Trouble::Transport, &[]),
             Turn::Open { .. } => {
                 let name = self.shared.name(self.link.id);
                 self.shared.journal.mark(self.tag, Marker::StreamReadError, format_args!("profile={name}"));
@@ -425,13 +419,13 @@ impl Session<'_> {
 
     /// This account does not serve the turn, and codex has heard no output: the turn moves if it can. `message` is what
     /// the upstream said of it, as frames.
-    fn trouble(&mut self, trouble: Trouble, message: &[u8]) -> Result<(), Over> {
-        rotate::record(self.shared, self.tag, self.link.id, &trouble, self.link.token);
+    fn trouble(&mut self, trouble: &Trouble, message: &[u8]) -> Result<(), Over> {
+        rotate::record(self.shared, self.tag, self.link.id, trouble, self.link.token);
         let id = self.link.id;
         let Turn::Waiting(waiting) = &mut self.turn else { return Ok(()) };
         waiting.tried.push(id);
         let said = [waiting.held.as_slice(), message].concat();
-        waiting.keep_refusal(&trouble, said);
+        waiting.keep_refusal(trouble, said);
         let mut ask = Ask { movable: true, tried: waiting.tried.clone(), ..Ask::default() };
         if waiting.may_replay() {
             if let Some(link) = self.another(&mut ask)? {
@@ -456,7 +450,7 @@ impl Session<'_> {
                     format_args!("profile={} refusal=true", self.shared.name(id)),
                 );
                 self.to_client.push(&said);
-                if trouble == Trouble::Transport { Err(Over::Upstream) } else { Ok(()) }
+                if *trouble == Trouble::Transport { Err(Over::Upstream) } else { Ok(()) }
             }
             None => Err(Over::Upstream),
         }

@@ -136,6 +136,6 @@ mod tests {
             Raw::parse(&made_up).unwrap().member("default_account_id").unwrap().as_str().as_deref(),
             Some("a\"b")
         );
-        assert_eq!(placement(&made_up, Some("a\"b")).us, false);
+        assert!(!placement(&made_up, Some("a\"b")).us);
     }
 }

@@ -33,9 +33,10 @@ pub struct Local {
 /// Local time of `unix` seconds, by `TZ` or /etc/localtime (an unknown zone is UTC). musl misjudges 7 old-style zone
 /// names such as `EST5EDT` in winter; everyone who sets the zone by /etc/localtime or Area/City is right.
 pub fn local(unix: u64) -> Local {
-    let time = libc::time_t::try_from(unix).unwrap_or(libc::time_t::MAX);
     // SAFETY: a zeroed `tm` is a valid value of this plain C struct.
     let mut tm: libc::tm = unsafe { std::mem::zeroed() };
+    // The type's name is deprecated for musl, where it is about to change: inferred from the call.
+    let time = unix.try_into().unwrap_or(0);
     // SAFETY: both pointers are to live values of the right type; the function fills `tm` or returns null and leaves it.
     unsafe { libc::localtime_r(&raw const time, &raw mut tm) };
     let part = |value: libc::c_int| u32::try_from(value).unwrap_or(0);

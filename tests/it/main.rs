@@ -1,3 +1,3 @@
-//! One test binary.
+//! One test binary: everything from outside, through the built program.
 
 mod quota;
