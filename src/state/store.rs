@@ -84,7 +84,8 @@ fn wait_for(file: &File, path: &Path, patience: Duration) -> Result<(), Error> {
                 return Err(Error::io("lock", path, &error));
             }
             Err(_) if waited >= patience => {
-                let what = format!("{} is locked by another process since {} s", path.display(), patience.as_secs());
+                let what =
+                    format!("{} has been locked by another process for {} s", path.display(), patience.as_secs());
                 return Err(Error::new(what).next("Look for a prodex that hangs, stop it and try again."));
             }
             Err(_) => {}

@@ -1,3 +1,5 @@
 //! One test binary: everything from outside, through the built program.
 
+mod cli;
+mod profiles;
 mod quota;
