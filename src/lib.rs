@@ -1,14 +1,77 @@
-//! prodex: map to be written.
+//! # prodex: the map
+//!
+//! One binary. It keeps profiles (a profile is a `CODEX_HOME`), shows their quotas, and starts `codex` behind a proxy on
+//! loopback that moves work to another profile when the present one is out of quota or unwell.
+//!
+//! ## Layers
+//! Each may use those below it, and what its line names; `tests/it/layers.rs` holds the code to this table.
+//!
+//! | layer | what it is for | may use |
+//! |---|---|---|
+//! | [`command`] | one verb per file: fetch, decide, print | everything |
+//! | [`cli`] | argv to a `Command`; the one table of commands | `error` |
+//! | [`screen`] | data to text; width, zone and time are arguments | types of `quota` |
+//! | [`proxy`] | the loopback proxy: a pure core, and a shell that moves bytes | `profile`, `quota`, `state`, `net`, `wire`, `sys` |
+//! | [`quota`] | windows, readiness, who is next; asking the backend | `profile`, `net`, `wire`, `sys` |
+//! | [`profile`] | names, logins, homes, links to the shared history | `state`, `wire`, `sys` |
+//! | [`state`] | `state.json`: the document, its lock, its safety | `profile` types, `wire`, `sys` |
+//! | [`net`] | addresses, TCP, TLS, one non-blocking stream with deadlines | `wire`, `sys` |
+//! | [`wire`] | HTTP heads and bodies, events, frames, JSON, URLs; sans-IO | nothing of ours |
+//! | [`sys`] | poll, signals, child processes, clocks, terminal; the only `unsafe` | nothing of ours |
+//! | [`config`], [`error`] | environment and paths; words for people and exit codes | nothing of ours |
+//!
+//! ## Life of one request
+//! 1. [`command::run`] reads the state, [`command::preflight`] asks for the quotas, [`proxy::Proxy::start`] binds a port,
+//!    and codex starts with base URLs that lead there (`wire.md` 0.2 F).
+//! 2. [`proxy::listener`] polls the socket and all quiet connections; one on which something comes goes to a worker.
+//! 3. [`proxy::exchange`] reads the head. [`proxy::route`] says what it is, [`proxy::guard`] whether it may.
+//! 4. Codex's own calls go out as they came. `accounts/check` is answered by [`proxy::check`].
+//! 5. A model request enters [`proxy::rotate`]: [`proxy::ledger`] takes a snapshot, [`proxy::select`] picks a profile,
+//!    [`proxy::attempt`] sends the request with that profile's credentials and reads the head of the answer.
+//! 6. The beginning of the answer is held back while [`proxy::tap`] and [`proxy::verdict`] read it. A refusal for which
+//!    another account has a remedy goes to [`proxy::health`], and the loop turns again within its [`proxy::budget`].
+//! 7. Otherwise it is committed: from here on nothing is retried. [`proxy::relay`] moves the rest through one bounded
+//!    buffer, watching both sides, and [`proxy::affinity`] learns whose response it is.
+//! 8. A WebSocket begins in [`proxy::websocket`] by the same loop; [`proxy::session`] relays its frames, and a
+//!    [`proxy::turn`] that is refused before the model speaks is asked again elsewhere, or its socket ends so that codex
+//!    comes back with its full input.
+//! 9. [`proxy::journal`] has a line for each of these steps.
+//!
+//! ## Invariants
+//! - Nothing is retried or moved once a byte of model output, or of an answer of another kind, went to codex.
+//! - A request that names a previous response goes to that response's profile, whatever is wrong with it.
+//! - Selection makes no network call; the lock of the ledger is held over no I/O.
+//! - One profile's connection, cookies and credentials are never used for another.
+//! - Whatever a peer fills has a bound that is a named constant beside the code that checks it.
+//! - Only [`sys::clock`] asks for the time; everything pure takes it as an argument.
+//! - No token, prompt or output reaches a log or an error.
+//!
+//! ## Words
+//! *downstream* is codex, *upstream* the backend; an *exchange* is one request and its answer; a *lane* is a kind of work;
+//! *affinity* ties a request to a profile; an *attempt* is one try on one profile; a *verdict* is what an answer means for
+//! us; to *commit* is to let an answer go downstream; a *backoff* keeps a profile out of fresh selection; a *bounce* ends
+//! a WebSocket so that codex comes back; the *journal* is the runtime log and a *marker* a kind of line in it.
 
+#[forbid(unsafe_code)]
 pub mod cli;
+#[forbid(unsafe_code)]
 pub mod command;
+#[forbid(unsafe_code)]
 pub mod config;
+#[forbid(unsafe_code)]
 pub mod error;
+#[forbid(unsafe_code)]
 pub mod net;
+#[forbid(unsafe_code)]
 pub mod profile;
+#[forbid(unsafe_code)]
 pub mod proxy;
+#[forbid(unsafe_code)]
 pub mod quota;
+#[forbid(unsafe_code)]
 pub mod screen;
+#[forbid(unsafe_code)]
 pub mod state;
 pub mod sys;
+#[forbid(unsafe_code)]
 pub mod wire;

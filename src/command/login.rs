@@ -1,16 +1,15 @@
 //! `login` and `logout`: codex does both, in the home of the profile. Afterwards the registry learns whose login it is.
 //! Knows no token and no endpoint.
 
-use super::{load, rows, warn};
+use super::{find_codex, load, rows, warn};
 use crate::config::Config;
 use crate::error::{Error, Outcome};
 use crate::profile::{self, Profile, auth};
 use crate::state::store;
+use crate::sys::child::{self, Program};
 use std::ffi::OsString;
 use std::io::Write;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus};
 
 pub fn login(config: &Config, wanted: Option<&str>, args: &[OsString], out: &mut dyn Write) -> Outcome {
     let Some(wanted) = wanted else {
@@ -49,18 +48,10 @@ fn codex(config: &Config, codex_home: &Path, args: &[OsString]) -> Outcome {
     if !codex_home.is_dir() {
         return Err(Error::new(format!("the CODEX_HOME {} does not exist", codex_home.display())));
     }
-    let status = Command::new(&config.codex_bin).args(args).env("CODEX_HOME", codex_home).status();
-    status.map(exit_code).map_err(|error| {
-        let bin = config.codex_bin.to_string_lossy();
-        Error::new(format!("cannot run {bin}: {error}"))
-            .next("Install codex, or say where it is with PRODEX_CODEX_BIN.")
-    })
-}
-
-/// As a shell reports it: 128+n for a signal (spec S-11).
-fn exit_code(status: ExitStatus) -> u8 {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+    let program =
+        Program { path: find_codex(config)?, args: args.to_vec(), env: vec![("CODEX_HOME".into(), codex_home.into())] };
+    let status = child::run(&program).map_err(|error| Error::io("run", &program.path, &error))?;
+    Ok(child::exit_code(status))
 }
 
 /// The login is done whatever becomes of this, so a failure is a warning.
@@ -78,16 +69,4 @@ fn remember(config: &Config, profile: &Profile, email: Option<&str>, activate: b
         Ok(())
     });
     updated.unwrap_or_else(|error| warn(&error.to_string()));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn exit_codes_as_a_shell_reports_them() {
-        for (raw, code) in [(0, 0), (7 << 8, 7), (255 << 8, 255), (15, 143), (9, 137)] {
-            assert_eq!(exit_code(ExitStatus::from_raw(raw)), code);
-        }
-    }
 }

@@ -9,9 +9,12 @@ pub mod run;
 use crate::cli::{self, Command};
 use crate::config::Config;
 use crate::error::{Error, Outcome};
+use crate::screen::text::clean;
 use crate::state::{State, store};
+use crate::sys::child;
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Outcome {
     let command = cli::parse(args)?;
@@ -56,23 +59,22 @@ pub fn load(config: &Config) -> Result<State, Error> {
 
 /// One line on stderr that stops nothing.
 pub fn warn(text: &str) {
-    let _ = io::stderr().write_all(format!("Warning: {}\n", shown(text)).as_bytes());
+    let _ = io::stderr().write_all(format!("Warning: {}\n", clean(text)).as_bytes());
 }
 
-/// Text from a file or a token, safe for a terminal: no control characters, none that reorder what is around them.
-pub fn shown(text: &str) -> String {
-    let unsafe_ = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    text.chars().map(|c| if unsafe_(c) { '?' } else { c }).collect()
+/// The codex to start.
+pub fn find_codex(config: &Config) -> Result<PathBuf, Error> {
+    child::find(&config.codex_bin).ok_or_else(|| {
+        Error::new(format!("'{}' is not an executable program in PATH", config.codex_bin.to_string_lossy()))
+            .next("Install codex with `npm install -g @openai/codex`, or say where it is with PRODEX_CODEX_BIN.")
+    })
 }
 
 /// `Label:  value` lines under each other. Screens take their place later.
 pub fn rows(out: &mut dyn Write, rows: &[(&str, String)]) -> io::Result<()> {
     let width = rows.iter().map(|(label, _)| label.len()).max().unwrap_or(0) + 1;
     for (label, value) in rows {
-        writeln!(out, "{:width$}  {}", format!("{label}:"), shown(value))?;
+        writeln!(out, "{:width$}  {}", format!("{label}:"), clean(value))?;
     }
     Ok(())
 }
@@ -83,9 +85,8 @@ mod tests {
 
     #[test]
     fn nothing_reaches_the_terminal_that_steers_it() {
-        assert_eq!(shown("a\x1b[2J\r\n\u{9b}b\u{202e}ü日"), "a?[2J???b?ü日");
         let mut text = Vec::new();
         rows(&mut text, &[("A", "x\ny".into()), ("Long", String::new())]).unwrap();
-        assert_eq!(text, b"A:     x?y\nLong:  \n");
+        assert_eq!(text, "A:     x\u{fffd}y\nLong:  \n".as_bytes());
     }
 }

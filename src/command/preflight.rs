@@ -1,7 +1,7 @@
 //! Before codex starts: is the profile ready, and if not, which one is (spec S-50). All profiles are asked at once; the
 //! answers that are not needed for the decision are handed to the proxy when they come. Says why on stderr.
 
-use super::{shown, warn};
+use super::warn;
 use crate::error::Error;
 use crate::profile::Profile;
 use crate::proxy::{ProfileId, Proxy};
@@ -9,6 +9,7 @@ use crate::quota::probe::{self, Answer, ProbeError};
 use crate::quota::schedule::{self, Candidate};
 use crate::quota::{Readiness, Reading};
 use crate::screen::quota::block_words;
+use crate::screen::text;
 use crate::state::State;
 use crate::sys::clock;
 use std::io::Write;
@@ -200,5 +201,5 @@ fn blocked(wanted: &str, ready: &[String], rotate: bool) -> Error {
 }
 
 fn say(text: &str) {
-    let _ = std::io::stderr().write_all(format!("{}\n", shown(text)).as_bytes());
+    let _ = std::io::stderr().write_all(format!("{}\n", text::clean(text)).as_bytes());
 }

@@ -1,11 +1,12 @@
 //! `profile add | import-current | list | remove | use`, `use` and `current`.
 //! Decides what is allowed and says what was done; homes, links and the file are made elsewhere.
 
-use super::{load, rows, shown, warn};
+use super::{load, rows, warn};
 use crate::cli;
 use crate::config::Config;
 use crate::error::{Error, Outcome};
 use crate::profile::{self, Profile, auth, home, links, name};
+use crate::screen::text::clean;
 use crate::state::{State, file, store};
 use std::fs;
 use std::io::Write;
@@ -36,10 +37,10 @@ pub fn add(config: &Config, args: &cli::ProfileAdd, out: &mut dyn Write) -> Outc
         ],
     )?;
     for skipped in &added.skipped {
-        writeln!(out, "Not copied: {}", shown(skipped))?;
+        writeln!(out, "Not copied: {}", clean(skipped))?;
     }
     for aside in &added.aside {
-        writeln!(out, "Moved aside: {}", shown(aside))?;
+        writeln!(out, "Moved aside: {}", clean(aside))?;
     }
     match source {
         Some(source) if auth::read(&added.profile.codex_home).tokens().is_some() => {
@@ -317,6 +318,6 @@ fn one_refresh_token(source: &Path, name: &str) -> String {
          them\nrefreshes, the other one is logged out. From now on start codex with `prodex run`, not from {source};\nor \
          give the profile a login of its own with `prodex login -p {name}`. Do not run `codex logout`: it would end \
          both.\n",
-        source = shown(&source.display().to_string()),
+        source = clean(&source.display().to_string()),
     )
 }

@@ -2,7 +2,7 @@
 //! our place. Knows no wire format.
 
 use super::preflight::{self, Chosen};
-use super::{load, warn};
+use super::{find_codex, load, warn};
 use crate::cli;
 use crate::config::Config;
 use crate::error::{Error, Outcome};
@@ -25,7 +25,7 @@ pub fn run(config: &Config, args: &cli::Run) -> Outcome {
         Error::new(format!("the base URL '{base_url}' cannot be used: {error}"))
             .next("Correct --base-url or CODEX_CHATGPT_BASE_URL.")
     })?;
-    let binary = child::find(&config.codex_bin).ok_or_else(|| no_codex(config))?;
+    let binary = find_codex(config)?;
     let chosen = if args.skip_quota_check || auth::read(&wanted.codex_home).tokens().is_none() {
         Chosen::unchecked(wanted)
     } else {
@@ -116,12 +116,6 @@ fn with_loopback(list: Option<&str>) -> String {
         }
     }
     hosts.join(",")
-}
-
-fn no_codex(config: &Config) -> Error {
-    let name = config.codex_bin.to_string_lossy();
-    Error::new(format!("'{name}' is not an executable program in PATH"))
-        .next("Install codex with `npm install -g @openai/codex`, or say where it is with PRODEX_CODEX_BIN.")
 }
 
 fn cannot_run(program: &Program, error: &std::io::Error) -> Error {

@@ -5,7 +5,8 @@ use super::Profile;
 use super::shared::{ENTRIES, SQLITE_SIDES, Shape, shape};
 use crate::config::Config;
 use crate::error::Error;
-use crate::state::{file, store::Lock, unix_now};
+use crate::state::{file, store::Lock};
+use crate::sys::clock;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -154,7 +155,7 @@ fn move_file(from: &Path, to: &Path) -> bool {
 /// `NAME.aside-<unix>` in the home; a database takes its log along under the name where `SQLite` looks for it.
 fn move_aside(real: &Path, shape: Shape) -> io::Result<PathBuf> {
     let taken = |number: u64| fs::symlink_metadata(with_suffix(real, &format!(".aside-{number}"))).is_ok();
-    let mut number = unix_now();
+    let mut number = clock::unix();
     while taken(number) {
         number += 1;
     }

@@ -132,7 +132,7 @@ mod tests {
         for name in ["s.tmp-1", "s.tmp-2", "s.last-good"] {
             fs::write(dir.path(name), "x").unwrap();
         }
-        let now = crate::state::unix_now();
+        let now = crate::sys::clock::unix();
         sweep(dir.root(), "s.tmp-", now, 86_400);
         assert_eq!(fs::read_dir(dir.root()).unwrap().count(), 3);
         sweep(dir.root(), "s.tmp-", now + 86_500, 86_400);

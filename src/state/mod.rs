@@ -13,7 +13,6 @@ use crate::profile::{Profile, name};
 use crate::wire::value::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 const ACTIVE: &str = "active_profile";
 const PROFILES: &str = "profiles";
@@ -25,11 +24,6 @@ const SESSIONS: &str = "session_profile_bindings";
 const CODEX_HOME: &str = "codex_home";
 const MANAGED: &str = "managed";
 const EMAIL: &str = "email";
-
-/// Seconds since 1970. State and profiles ask here and nowhere else.
-pub fn unix_now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
 
 type Members = Vec<(String, Value)>;
 

@@ -4,9 +4,10 @@
 //! Readers take no lock: a rename shows them the old file or the new one. Writers hold `state.json.lock` from
 //! reading to renaming, so no change is made to a stale copy. 0.2.38 locks the same file.
 
-use super::{State, file, unix_now};
+use super::{State, file};
 use crate::config::Config;
 use crate::error::Error;
+use crate::sys::clock;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -41,7 +42,7 @@ pub fn update<T>(config: &Config, change: impl FnOnce(&mut State) -> Result<T, E
     let result = change(&mut state)?;
     let text = state.text();
     let path = config.state_file();
-    let now = unix_now();
+    let now = clock::unix();
     file::sweep(&config.root, TEMP, now, DAY);
     match &on_disk {
         OnDisk::Good(bytes) if *bytes == text.as_bytes() => return Ok(result),
