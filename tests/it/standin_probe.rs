@@ -1,5 +1,6 @@
 //! What real codex makes of each failure, as a table to hold against wire.md: slow, so only on demand.
-//! `cargo test --test it -- --ignored --nocapture probe`; `PROBE_CODEX=0.155.0` asks another version.
+//! `cargo test --test it -- --ignored --nocapture probe`; `PROBE_CODEX=0.155.0` asks another version, `PROBE_CASE=cloudflare`
+//! only the cases with that in their name.
 
 use crate::support::codex;
 use crate::support::space::{TestSpace, write_private};
@@ -52,7 +53,7 @@ fn cases() -> Vec<Case> {
         turn("ws previous not found", Behave::previous_response_not_found()),
         turn("ws failed usage_limit_reached", failed("usage_limit_reached")),
         turn("ws 10 MiB event", Behave::big_event(10 << 20)),
-        turn("ws garbage", Behave::garbage(b"\xff\xff\xff\xff")),
+        turn("ws garbage", Behave::garbage(&[0xff; 32])),
         ("handshake 403", vec![(Kind::Handshake, Behave::plain_error(403))]),
         ("handshake 429 quota", vec![(Kind::Handshake, Behave::quota_status())]),
         ("handshake drop", vec![(Kind::Handshake, Behave::drop_at(Point::BeforeHead))]),
@@ -71,7 +72,8 @@ fn cases() -> Vec<Case> {
 fn probe() {
     let version = std::env::var("PROBE_CODEX").unwrap_or_else(|_| codex::CURRENT.to_owned());
     let binary = codex::real(&version);
-    let todo = Mutex::new(cases());
+    let only = std::env::var("PROBE_CASE").unwrap_or_default();
+    let todo = Mutex::new(cases().into_iter().filter(|(name, _)| name.contains(&only)).collect::<Vec<_>>());
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {

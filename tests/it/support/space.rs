@@ -17,6 +17,7 @@ pub struct TestSpace {
     keep: AtomicBool,
     /// `CODEX_CHATGPT_BASE_URL` and the rest of what `env` adds.
     extra: Vec<(String, String)>,
+    removed: Vec<String>,
 }
 
 static SERIAL: AtomicU32 = AtomicU32::new(0);
@@ -31,7 +32,7 @@ impl TestSpace {
             fs::create_dir_all(root.join(dir)).expect("the test's directory is made");
         }
         let root = root.canonicalize().expect("the directory was just made");
-        TestSpace { root, keep: AtomicBool::new(false), extra: Vec::new() }
+        TestSpace { root, keep: AtomicBool::new(false), extra: Vec::new(), removed: Vec::new() }
     }
 
     /// With profiles of these names, logged in, the first active, and `backend` for a ChatGPT.
@@ -50,7 +51,14 @@ impl TestSpace {
     /// Adds to the environment of everything that runs here.
     pub fn env(&mut self, name: &str, value: &str) {
         self.extra.retain(|(known, _)| known != name);
+        self.removed.retain(|known| known != name);
         self.extra.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Takes a variable out of that environment, `HTTPS_PROXY` for one.
+    pub fn unset(&mut self, name: &str) {
+        self.extra.retain(|(known, _)| known != name);
+        self.removed.push(name.to_owned());
     }
 
     /// Keeps the directory and says where it is.
@@ -141,6 +149,9 @@ impl TestSpace {
             .env("HTTPS_PROXY", "http://127.0.0.1:9")
             .env("NO_PROXY", "127.0.0.1,localhost")
             .envs(self.extra.iter().map(|(name, value)| (name, value)));
+        for name in &self.removed {
+            command.env_remove(name);
+        }
         command
     }
 

@@ -1,13 +1,16 @@
 //! A terminal for tests: one command in a detached tmux server of its own. Knows no program; needs tmux.
 
 use super::space::TestSpace;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub struct Tmux {
     socket: String,
-    tmpdir: std::path::PathBuf,
+    tmpdir: PathBuf,
+    /// Where the shell around the command leaves its exit status: tmux 3.3 now and then loses it.
+    status: PathBuf,
 }
 
 static SERIAL: AtomicU32 = AtomicU32::new(0);
@@ -16,15 +19,19 @@ impl Tmux {
     /// Starts `argv` in a window of this size, in the world of `space`, with these variables on top.
     pub fn start(space: &TestSpace, width: u16, height: u16, env: &[(&str, &str)], argv: &[&str]) -> Tmux {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        let tmux = Tmux { socket: format!("prodex-{}-{serial}", std::process::id()), tmpdir: space.tmp() };
+        let socket = format!("prodex-{}-{serial}", std::process::id());
+        let status = space.root().join(format!("{socket}.status"));
+        let tmux = Tmux { socket, tmpdir: space.tmp(), status };
         let mut command = space.command("tmux");
         command
             .args(["-L", &tmux.socket, "-f", "/dev/null", "new-session", "-d"])
             .args(["-x", &width.to_string(), "-y", &height.to_string()])
             .env("TMUX_TMPDIR", &tmux.tmpdir)
             .envs(env.iter().copied());
-        // The pane stays when the command ends, so that its last screen and exit status can be read.
-        command.arg("--").args(argv);
+        // The pane stays when the command ends, so that its last screen can be read.
+        // A trap that does nothing is not inherited: Ctrl+C reaches the command as ever, and the shell outlives it.
+        let shell = "s=$1; shift; trap : INT QUIT; \"$@\"; echo $? > \"$s.partial\"; mv \"$s.partial\" \"$s\"";
+        command.args(["--", "sh", "-c", shell, "sh"]).arg(&tmux.status).args(argv);
         command.args([";", "set-option", "-g", "remain-on-exit", "on"]);
         let output = command.stdin(Stdio::null()).output();
         let output = output.expect("tmux is needed for this test: apt-get install tmux (or brew install tmux)");
@@ -61,11 +68,9 @@ impl Tmux {
         self.call(&["resize-window", "-x", &width.to_string(), "-y", &height.to_string()]);
     }
 
-    /// The exit status, once the command ended.
+    /// The exit status as a shell says it (128 + signal), once the command ended.
     pub fn exit_status(&self) -> Option<i32> {
-        let shown = self.call(&["display-message", "-p", "#{pane_dead} #{pane_dead_status}"]);
-        let (dead, status) = shown.trim().split_once(' ')?;
-        (dead == "1").then(|| status.parse().ok()).flatten()
+        std::fs::read_to_string(&self.status).ok()?.trim().parse().ok()
     }
 
     /// The first screen that shows `text`; panics with the last one that does not.
@@ -94,7 +99,7 @@ impl Tmux {
             if let Some(status) = self.exit_status() {
                 return status;
             }
-            assert!(Instant::now() < until, "still running after {at_most:?}:\n{}", self.capture());
+            assert!(Instant::now() < until, "not ended after {at_most:?}:\n{}", self.capture());
             std::thread::sleep(Duration::from_millis(30));
         }
     }
