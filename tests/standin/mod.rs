@@ -28,3 +28,4 @@ pub mod tls;
 pub mod token;
 pub mod turn;
 pub mod usage;
+pub mod who;

@@ -58,7 +58,8 @@ impl Behave {
     }
 
     pub fn cloudflare_403() -> Behave {
-        Behave::status(403, "<html><head><title>Just a moment...</title></head><body>Cloudflare Ray ID</body></html>")
+        let page = "<html><head><title>Attention Required! | Cloudflare</title></head><body>Sorry, you have been blocked</body></html>";
+        Behave::status(403, page)
             .header("Content-Type", "text/html; charset=UTF-8")
             .header("server", "cloudflare")
             .header("cf-ray", "8f0000000000standin-FRA")
