@@ -154,7 +154,7 @@ impl Proxy {
     /// Codex has ended: what is left to write is written.
     pub fn finish(&self) {
         self.shared.saver.finish(&self.shared.journal);
-        self.shared.journal.note(Marker::Exchange, format_args!("end=run"));
+        self.shared.journal.line(format_args!("runtime proxy ended"));
     }
 }
 
