@@ -128,7 +128,8 @@ fn auxiliary(
     upload: &mut Upload,
     trace: &mut Trace,
 ) -> Ended {
-    let call = Call { request, route, sender: Sender::Codex, drop_turn_state: false };
+    let sender = auxiliary_sender(shared, client, request, route);
+    let call = Call { request, route, sender, drop_turn_state: false };
     trace.attempts = 1;
     match attempt::http(shared, &call, upload, client, FIRST_BYTE) {
         Ok(answer) => relay(shared, client, answer, None, trace),
@@ -138,6 +139,21 @@ fn auxiliary(
             unavailable(client, &format!("prodex: {error}."))
         }
     }
+}
+
+/// The MCP of apps and connectors: codex sends its credentials there only when the host is chatgpt.com (`wire.md` 1.2), so
+/// they are added here. Not for whoever read the secret in a process list: only for a process of our own user (S-80).
+const CREDENTIALS_MISSING: &str = "/ps/mcp";
+
+fn auxiliary_sender(shared: &Shared, client: &Client, request: &Request, route: &Route) -> Sender {
+    let needs = route.path == CREDENTIALS_MISSING && !request.headers().contains("authorization");
+    if needs
+        && client.stream.is_own_user()
+        && let Ok(credential) = shared.wallet.credential(shared.launching)
+    {
+        return Sender::Profile(shared.launching, credential);
+    }
+    Sender::Codex
 }
 
 pub fn note_connect_error(shared: &Shared, tag: Tag, route: &Route, error: &NetError) {

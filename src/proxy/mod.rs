@@ -107,9 +107,6 @@ impl Proxy {
         let cannot = |error: std::io::Error| Error::new(format!("cannot start the proxy on 127.0.0.1: {error}"));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        // A CA file that cannot be used is better told now than as a failure of every request.
-        tls::config(tls::Protocol::Http)
-            .map_err(|error| Error::new(error).next("Correct or unset the variable that names it."))?;
         let launching = ProfileId(u16::try_from(settings.launching).unwrap_or(0));
         let journal = Journal::open(&std::env::temp_dir());
         let wallet = Wallet::new(settings.members.iter().map(|member| member.codex_home.clone()));
@@ -146,6 +143,12 @@ impl Proxy {
         (format!("{root}{}", route::BACKEND_MOUNT), format!("{root}{}", route::MODEL_MOUNT))
     }
 
+    /// Writes to state.json, while codex starts, that this run chose the launching profile; `activate`: and that it is the
+    /// active one from now on.
+    pub fn remember_launch(&self, activate: bool) {
+        self.shared.saver.launched(self.shared.name(self.shared.launching), activate);
+    }
+
     /// For what is learned of the profiles elsewhere.
     pub fn briefing(&self) -> Briefing {
         Briefing { shared: Arc::clone(&self.shared) }
@@ -154,7 +157,7 @@ impl Proxy {
     /// Codex has ended: what is left to write is written.
     pub fn finish(&self) {
         self.shared.saver.finish(&self.shared.journal);
-        self.shared.journal.note(Marker::Exchange, format_args!("end=run"));
+        self.shared.journal.line(format_args!("runtime proxy ended"));
     }
 }
 

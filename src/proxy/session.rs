@@ -6,7 +6,7 @@ use super::affinity::Key;
 use super::downstream::Client;
 use super::journal::{Marker, Tag};
 use super::relay::IDLE_LIMIT;
-use super::rotate::{self, HOLD_BYTES, HOLD_TIME, Outcome, Tried};
+use super::rotate::{self, HOLD_BYTES, HOLD_TIME, Outcome};
 use super::select::{Ask, Decision, Why};
 use super::tap::EVENT_PREFIX;
 use super::turn::{Asking, Turn, Waiting};
@@ -40,6 +40,14 @@ enum Over {
     Idle,
     Malformed,
     TooLarge,
+}
+
+/// What the search for another profile came to.
+enum Another {
+    Link(Box<Link>),
+    /// Somebody who is not out, and answers a handshake with something else than a socket (426).
+    NoSocket,
+    Nobody,
 }
 
 struct Session<'a> {
@@ -157,30 +165,27 @@ impl Session<'_> {
             Turn::Idle | Turn::Asking(_) => None,
             Turn::Waiting(waiting) => Some(match waiting.heard_since {
                 Some(since) if waiting.holding => since + HOLD_TIME,
-                None if waiting.may_replay() => waiting.since + FIRST_EVENT,
-                _ => waiting.since + IDLE_LIMIT,
+                None if waiting.may_replay() && !waiting.patient => waiting.since + FIRST_EVENT,
+                _ => waiting.last + IDLE_LIMIT,
             }),
             Turn::Open { last } => Some(*last + IDLE_LIMIT),
         }
     }
 
     fn late(&mut self) -> Result<(), Over> {
-        let now = clock::now();
         match &mut self.turn {
             Turn::Waiting(waiting) if waiting.heard_since.is_some() && waiting.holding => {
                 let bytes = waiting.held.len();
                 self.shared.journal.mark(self.tag, Marker::LookaheadTimeout, format_args!("bytes={bytes}"));
                 self.to_client.push(&waiting.release());
-                waiting.since = now;
                 Ok(())
             }
-            Turn::Waiting(waiting) if waiting.heard_since.is_none() && waiting.may_replay() => {
+            Turn::Waiting(waiting) if waiting.heard_since.is_none() && waiting.may_replay() && !waiting.patient => {
                 let ask = Ask { tried: waiting.tried.clone(), ..Ask::default() };
                 if self.shared.ledger.has_alternative(&ask, self.link.id, &self.shared.wallet) {
                     return self.trouble(&Trouble::Transport, &[]);
                 }
-                // Nobody else to ask: as patient as codex.
-                waiting.message = None;
+                waiting.patient = true;
                 Ok(())
             }
             _ => Err(Over::Idle),
@@ -239,9 +244,9 @@ impl Session<'_> {
             _ => None,
         };
         if let Some(mut ask) = better
-            && let Some(link) = self.another(&mut ask)?
+            && let Another::Link(link) = self.another(&mut ask)?
         {
-            self.switch(link);
+            self.switch(*link);
         }
         self.to_upstream.push(&asking.raw);
         Ok(())
@@ -296,7 +301,8 @@ impl Session<'_> {
             self.judged = Some(verdict::of_event(self.heard.bytes()));
         }
         if let Turn::Waiting(waiting) = &mut self.turn {
-            waiting.heard_since.get_or_insert_with(clock::now);
+            waiting.last = clock::now();
+            waiting.heard_since.get_or_insert(waiting.last);
             waiting.message_bytes.extend_from_slice(raw);
             match self.judged.clone() {
                 None => Ok(()),
@@ -305,8 +311,12 @@ impl Session<'_> {
                     Ok(())
                 }
                 Some(Event::Trouble(trouble)) => {
-                    // An error is short; a long one is waited for, so that it can be passed on whole.
+                    // An error is short: its end is waited for, so that it can be passed on whole.
+                    if !ended && waiting.message_bytes.len() <= HOLD_BYTES {
+                        return Ok(());
+                    }
                     if !ended {
+                        self.commit();
                         return Ok(());
                     }
                     let message = std::mem::take(&mut waiting.message_bytes);
@@ -399,11 +409,11 @@ impl Session<'_> {
                 let mut ask =
                     Ask { session: Some(self.link.id), movable: true, tried: waiting.tried.clone(), owner: None };
                 match self.another(&mut ask)? {
-                    Some(link) => {
-                        self.replay(link);
+                    Another::Link(link) => {
+                        self.replay(*link);
                         Ok(())
                     }
-                    None => Err(Over::Upstream),
+                    Another::NoSocket | Another::Nobody => Err(Over::Upstream),
                 }
             }
             Turn::Waiting(_) => self.trouble(&Trouble::Transport, &[]),
@@ -427,12 +437,20 @@ impl Session<'_> {
         let said = [waiting.held.as_slice(), message].concat();
         waiting.keep_refusal(trouble, said);
         let mut ask = Ask { movable: true, tried: waiting.tried.clone(), ..Ask::default() };
-        if waiting.may_replay() {
-            if let Some(link) = self.another(&mut ask)? {
-                self.replay(link);
-                return Ok(());
+        let elsewhere = if waiting.may_replay() {
+            match self.another(&mut ask)? {
+                Another::Link(link) => {
+                    self.replay(*link);
+                    return Ok(());
+                }
+                // Codex comes back, hears that answer to its handshake, and goes on over HTTP.
+                Another::NoSocket => true,
+                Another::Nobody => false,
             }
-        } else if self.shared.ledger.has_alternative(&ask, id, &self.shared.wallet) && self.may_bounce() {
+        } else {
+            self.shared.ledger.has_alternative(&ask, id, &self.shared.wallet)
+        };
+        if elsewhere && self.may_bounce() {
             self.shared.journal.mark(
                 self.tag,
                 Marker::WebsocketBounce,
@@ -462,24 +480,19 @@ impl Session<'_> {
     }
 
     /// A link with another profile, by the rules of `ask`.
-    fn another(&mut self, ask: &mut Ask) -> Result<Option<Link>, Over> {
+    fn another(&mut self, ask: &mut Ask) -> Result<Another, Over> {
         let mut attempts = 0;
-        let outcome = rotate::run(self.shared, self.tag, ask, &mut attempts, |id, credential, _| {
-            match websocket::dial(self.shared, self.client, self.opening, id, credential) {
-                // In the middle of a session only an open socket helps.
-                Tried::Commit(Dialled::Answer(answer)) => Tried::Trouble(Trouble::Transport, Dialled::Answer(answer)),
-                tried => tried,
-            }
-        });
+        let outcome = websocket::open(self.shared, self.client, self.opening, ask, self.tag, &mut attempts);
         if let Turn::Waiting(waiting) = &mut self.turn {
             waiting
                 .tried
                 .extend(ask.tried.iter().filter(|id| !waiting.tried.contains(id)).copied().collect::<Vec<ProfileId>>());
         }
         match outcome {
-            Outcome::Won(_, Dialled::Open(link, _)) => Ok(Some(*link)),
+            Outcome::Won(_, Dialled::Open(link, _)) => Ok(Another::Link(link)),
+            Outcome::Won(_, Dialled::Answer(_)) => Ok(Another::NoSocket),
             Outcome::ClientGone => Err(Over::Client),
-            _ => Ok(None),
+            Outcome::Refused(..) | Outcome::Nobody(_) => Ok(Another::Nobody),
         }
     }
 
