@@ -176,8 +176,8 @@ pub fn relay(
     let status = answer.head.status();
     let committed = clock::now();
     let is_stream = answer.tap.is_event_stream();
-    // A trouble that decided before commit was recorded then.
-    let known_before = answer.tap.terminal.is_some();
+    // A trouble that decided before commit was recorded then; one that came with the first output was not.
+    let known_before = matches!(answer.tap.decided, Some(Event::Trouble(_)));
     let mut terminal = None;
     let relayed = relay::run(shared, answer, client, true, |tap| {
         let Some((id, _)) = owner else { return };
