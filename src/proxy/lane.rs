@@ -118,7 +118,7 @@ mod tests {
 
     fn lanes(responses: usize, standard: usize, active: usize, wait: u64) -> Lanes {
         let admission_wait = Duration::from_millis(wait);
-        Lanes::new(Limits { responses, standard, active, admission_wait, ..Limits::default() })
+        Lanes::new(Limits { active, responses, standard, admission_wait, ..Limits::default() })
     }
 
     #[test]

@@ -6,6 +6,10 @@ use std::time::Duration;
 
 const PREFIX: &str = "PRODEX_RUNTIME_PROXY_";
 
+/// Of the beginning of an answer so many bytes are held back at most: `response.created` echoes instructions and tools,
+/// about 40 KB, and `response.in_progress` does so again.
+pub const HOLD_BYTES: usize = 256 * 1024;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Live exchanges of all lanes together.

@@ -8,6 +8,8 @@ pub mod check;
 pub mod connections;
 pub mod cookies;
 pub mod credentials;
+pub mod deliver;
+pub mod dial;
 pub mod downstream;
 pub mod exchange;
 pub mod guard;
@@ -17,6 +19,9 @@ pub mod lane;
 pub mod ledger;
 pub mod limits;
 pub mod listener;
+pub mod model;
+pub mod placement;
+pub mod record;
 pub mod relay;
 pub mod rotate;
 pub mod route;
@@ -33,12 +38,13 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::net::tls;
 use crate::wire::url::Url;
-use check::Placements;
 use connections::Connections;
 use cookies::Jar;
 use credentials::Wallet;
 use journal::{Journal, Marker, Tag};
 use ledger::Ledger;
+use limits::Limits;
+use placement::Placements;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,6 +77,7 @@ pub struct Shared {
     /// Our own `Host`.
     pub authority: String,
     pub base: Url,
+    pub limits: Limits,
     pub members: Vec<Member>,
     pub launching: ProfileId,
     pub ledger: Ledger,
@@ -116,6 +123,7 @@ impl Proxy {
             secret: secret()?,
             authority: address.to_string(),
             base: settings.base,
+            limits: Limits::from_env(|name| std::env::var(name).ok()),
             launching,
             ledger: Ledger::new(settings.members.len(), launching),
             wallet,
@@ -135,7 +143,7 @@ impl Proxy {
             shared.base
         ));
         listener::start(Arc::clone(&shared), listener).map_err(cannot)?;
-        check::learn_in_background(&shared);
+        placement::learn_in_background(&shared);
         Ok(Proxy { shared })
     }
 

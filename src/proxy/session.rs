@@ -3,16 +3,16 @@
 //! socket is ended so that codex comes back with its full input (`wire.md` 0.6, 3.5). What events mean is `verdict`'s.
 
 use super::affinity::Key;
+use super::dial::{self, Dialled, Link, Opening};
 use super::downstream::Client;
 use super::journal::{Marker, Tag};
-use super::relay::IDLE_LIMIT;
-use super::rotate::{self, HOLD_BYTES, HOLD_TIME, Outcome};
+use super::limits::HOLD_BYTES;
+use super::rotate::Outcome;
 use super::select::{Ask, Decision, Why};
 use super::tap::EVENT_PREFIX;
 use super::turn::{Asking, Turn, Waiting};
 use super::verdict::{self, Event, Trouble};
-use super::websocket::{self, Dialled, Link, Opening};
-use super::{ProfileId, Shared, exchange};
+use super::{ProfileId, Shared, record};
 use crate::net::stream::Stream;
 use crate::sys::clock;
 use crate::sys::poll::{self, Watch};
@@ -164,11 +164,11 @@ impl Session<'_> {
         match &self.turn {
             Turn::Idle | Turn::Asking(_) => None,
             Turn::Waiting(waiting) => Some(match waiting.heard_since {
-                Some(since) if waiting.holding => since + HOLD_TIME,
+                Some(since) if waiting.holding => since + self.shared.limits.hold,
                 None if waiting.may_replay() && !waiting.patient => waiting.since + FIRST_EVENT,
-                _ => waiting.last + IDLE_LIMIT,
+                _ => waiting.last + self.shared.limits.stream_idle,
             }),
-            Turn::Open { last } => Some(*last + IDLE_LIMIT),
+            Turn::Open { last } => Some(*last + self.shared.limits.stream_idle),
         }
     }
 
@@ -369,9 +369,9 @@ impl Session<'_> {
         self.to_client.push(&waiting.release());
         self.to_client.push(&waiting.message_bytes);
         let id = self.link.id;
-        rotate::note_commit(self.shared, self.tag, id, self.opening.session, true);
+        record::commit(self.shared, self.tag, id, self.opening.session, true);
         if let Some(response) = waiting.response_id {
-            exchange::learn_response(self.shared, &response, id);
+            record::response(self.shared, &response, id);
         }
         if let Some(turn_state) = waiting.turn_state {
             self.shared.ledger.learn(Key::TurnState(&turn_state), id);
@@ -391,7 +391,7 @@ impl Session<'_> {
         match event {
             Event::Completed => self.shared.ledger.succeed(self.link.id, self.opening.session),
             // Too late for this turn, in time for the next.
-            Event::Trouble(trouble) => rotate::record(self.shared, self.tag, self.link.id, trouble, self.link.token),
+            Event::Trouble(trouble) => record::trouble(self.shared, self.tag, self.link.id, trouble, self.link.token),
             _ => {}
         }
         self.link.turns += 1;
@@ -420,7 +420,7 @@ impl Session<'_> {
             Turn::Open { .. } => {
                 let name = self.shared.name(self.link.id);
                 self.shared.journal.mark(self.tag, Marker::StreamReadError, format_args!("profile={name}"));
-                rotate::record(self.shared, self.tag, self.link.id, &Trouble::Transport, self.link.token);
+                record::trouble(self.shared, self.tag, self.link.id, &Trouble::Transport, self.link.token);
                 Err(Over::Upstream)
             }
             Turn::Idle | Turn::Asking(_) => Err(Over::Upstream),
@@ -430,7 +430,7 @@ impl Session<'_> {
     /// This account does not serve the turn, and codex has heard no output: the turn moves if it can. `message` is what
     /// the upstream said of it, as frames.
     fn trouble(&mut self, trouble: &Trouble, message: &[u8]) -> Result<(), Over> {
-        rotate::record(self.shared, self.tag, self.link.id, trouble, self.link.token);
+        record::trouble(self.shared, self.tag, self.link.id, trouble, self.link.token);
         let id = self.link.id;
         let Turn::Waiting(waiting) = &mut self.turn else { return Ok(()) };
         waiting.tried.push(id);
@@ -482,7 +482,7 @@ impl Session<'_> {
     /// A link with another profile, by the rules of `ask`.
     fn another(&mut self, ask: &mut Ask) -> Result<Another, Over> {
         let mut attempts = 0;
-        let outcome = websocket::open(self.shared, self.client, self.opening, ask, self.tag, &mut attempts);
+        let outcome = dial::open(self.shared, self.client, self.opening, ask, self.tag, &mut attempts);
         if let Turn::Waiting(waiting) = &mut self.turn {
             waiting
                 .tried
