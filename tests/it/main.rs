@@ -7,6 +7,8 @@ mod cli;
 mod layers;
 mod profiles;
 mod quota;
+mod rotation;
 mod standin_probe;
 mod standin_self;
 mod support;
+mod terminal;

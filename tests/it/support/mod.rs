@@ -7,6 +7,7 @@
 pub mod codex;
 pub mod raw;
 pub mod run;
+pub mod scene;
 pub mod space;
 pub mod tmux;
 
