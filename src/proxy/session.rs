@@ -10,7 +10,7 @@ use super::limits::HOLD_BYTES;
 use super::rotate::Outcome;
 use super::select::{Ask, Decision, Why};
 use super::tap::EVENT_PREFIX;
-use super::turn::{Asking, Turn, Waiting};
+use super::turn::{self, Asking, Turn, Waiting};
 use super::verdict::{self, Event, Trouble};
 use super::{ProfileId, Shared, record};
 use crate::net::stream::Stream;
@@ -248,8 +248,21 @@ impl Session<'_> {
         {
             self.switch(*link);
         }
-        self.to_upstream.push(&asking.raw);
+        let repeated = turn::turn_state(asking.text.bytes());
+        if let Turn::Waiting(waiting) = &mut self.turn {
+            waiting.repeated_state.clone_from(&repeated);
+        }
+        self.send(asking.raw, repeated.as_deref());
         Ok(())
+    }
+
+    /// Sends a message of codex on this link, without a turn state that another account issued (`wire.md` 4).
+    fn send(&mut self, mut message: Vec<u8>, turn_state: Option<&str>) {
+        let owner = turn_state.and_then(|state| self.shared.ledger.owner(Key::TurnState(state)));
+        if owner.is_some_and(|owner| owner != self.link.id) {
+            turn::leave_out_turn_state(&mut message);
+        }
+        self.to_upstream.push(&message);
     }
 
     /// This link's profile has become unusable since it was opened, and somebody else is there.
@@ -511,8 +524,9 @@ impl Session<'_> {
         self.switch(link);
         let Turn::Waiting(waiting) = &mut self.turn else { return };
         waiting.start_over(self.link.id, clock::now());
-        if let Some(message) = &waiting.message {
-            self.to_upstream.push(message);
+        if let Some(message) = waiting.message.clone() {
+            let repeated = waiting.repeated_state.clone();
+            self.send(message, repeated.as_deref());
         }
         self.shared.journal.mark(self.tag, Marker::WebsocketReplay, format_args!("profile={name}"));
     }

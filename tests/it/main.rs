@@ -8,6 +8,8 @@ mod layers;
 mod profiles;
 mod proxy_http;
 mod quota;
+mod rotation;
 mod standin_probe;
 mod standin_self;
 mod support;
+mod terminal;
