@@ -286,10 +286,7 @@ fn final_head(input: &mut Vec<u8>, client: &mut Client) -> Result<Option<Respons
 
 /// What went wrong with the body is codex's doing and stays in `upload.fault`.
 fn pull(upload: &mut Upload, client: &mut Client) -> Result<bool, (Cause, Phase)> {
-    upload.pull(client).map_err(|error| {
-        upload.fault = Some(error);
-        (Cause::ClientGone, Phase::Send)
-    })
+    upload.pull(client).map_err(|_| (Cause::ClientGone, Phase::Send))
 }
 
 fn finish(shared: &Shared, call: &Call<'_>, target: &Target, key: Key, spoken: Spoken) -> Result<Answer, NetError> {

@@ -6,6 +6,7 @@
 mod cli;
 mod layers;
 mod profiles;
+mod proxy_guard;
 mod proxy_http;
 mod quota;
 mod rotation;

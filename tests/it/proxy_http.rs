@@ -357,13 +357,31 @@ fn codexs_own_calls_keep_their_credentials() {
     upstream.send(answer("401 Unauthorized", "{}"));
     assert!(client.head().starts_with("HTTP/1.1 401 "));
     client.exactly(2);
-    // Without credentials it gets none from us.
-    client.send(format!("GET {target} HTTP/1.1\r\nHost: {}\r\n\r\n", behind.address));
-    assert!(!upstream.head().to_ascii_lowercase().contains("authorization"));
-    upstream.send(answer("200 OK", "{}"));
-    client.head();
+    // Without credentials it gets none from us, but for the one route where codex sends none though it should.
+    let rows = [
+        ("/wham/settings/user", false),
+        ("/ps/mcp/", false),
+        ("/ps/mcp/x", false),
+        ("/ps/mcpx", false),
+        ("/PS/mcp", false),
+        ("/codex/responses", false),
+        ("/ps/mcp", true),
+    ];
+    for (below, gets) in rows {
+        let target = behind.backend(below);
+        client.send(format!("POST {target} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n", behind.address));
+        let mut other = gets.then(|| wire.next());
+        let upstream = other.as_mut().unwrap_or(&mut upstream);
+        let head = upstream.head().to_ascii_lowercase();
+        assert_eq!(head.contains("authorization"), gets, "{head}");
+        assert_eq!(head.contains("\r\nchatgpt-account-id: acct-alpha\r\n"), gets, "{head}");
+        upstream.send(answer("200 OK", "{}"));
+        client.head();
+        client.exactly(2);
+    }
     drop((client, upstream));
     wire.assert_no_more();
+    well(&behind, &wire, 2);
 }
 
 // Streams
