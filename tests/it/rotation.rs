@@ -41,7 +41,7 @@ fn answered_by_second(scene: &Scene, output: &Output) {
     assert_eq!(output.stdout.trim_end(), "Hello from second.");
     assert_quiet(scene, output);
     let log = |marker: &str| {
-        assert!(!scene.space.marked(marker).is_empty(), "no `{marker}` in {:#?}", scene.space.runtime_logs())
+        assert!(!scene.space.marked(marker).is_empty(), "no `{marker}` in {:#?}", scene.space.runtime_logs());
     };
     log("quota_blocked profile=first");
     log("committed profile=second");
