@@ -6,13 +6,16 @@ use super::affinity::Key;
 use super::dial::{self, Dialled, Link, Opening};
 use super::downstream::Client;
 use super::journal::{Marker, Tag};
+use super::lane::Slot;
+use super::ledger::InFlight;
 use super::limits::HOLD_BYTES;
 use super::rotate::Outcome;
+use super::route::Lane;
 use super::select::{Ask, Decision, Why};
 use super::tap::EVENT_PREFIX;
 use super::turn::{self, Asking, Turn, Waiting};
 use super::verdict::{self, Event, Trouble};
-use super::{ProfileId, Shared, record};
+use super::{ProfileId, Shared, admission, record};
 use crate::net::stream::Stream;
 use crate::sys::clock;
 use crate::sys::poll::{self, Watch};
@@ -23,6 +26,8 @@ use std::time::{Duration, Instant};
 
 /// What waits for one side; the other is not read while there is more.
 const BUFFER: usize = 64 * 1024;
+/// A small turn needs little.
+const FIRST_PIECE: usize = 4 * 1024;
 /// With somebody else to ask, an upstream that says nothing at all to a turn is left after this.
 const FIRST_EVENT: Duration = Duration::from_secs(30);
 /// The sixth failure of a turn ends WebSocket for its thread in codex (`wire.md` 3.7): it must not be us.
@@ -40,6 +45,8 @@ enum Over {
     Idle,
     Malformed,
     TooLarge,
+    /// The lane is full.
+    NoPlace,
 }
 
 /// What the search for another profile came to.
@@ -67,6 +74,10 @@ struct Session<'a> {
     upstream_in: Vec<u8>,
     /// The beginning of the upstream's message under way.
     heard: Prefix,
+    /// How much is read at once.
+    piece: usize,
+    /// A turn's place in its lane, and on its profile.
+    place: Option<(Slot<'a>, InFlight<'a>)>,
     /// That message was judged already.
     judged: Option<Event>,
     turn: Turn,
@@ -89,6 +100,8 @@ pub fn run(shared: &Shared, client: &mut Client, opening: &Opening<'_>, mut link
         client_in,
         upstream_in,
         heard: Prefix::new(EVENT_PREFIX),
+        piece: FIRST_PIECE,
+        place: None,
         judged: None,
         turn: Turn::Idle,
     };
@@ -140,14 +153,14 @@ impl Session<'_> {
             return Err(Over::Client);
         }
         if watches[0].readable() && read_client {
-            match read(&mut self.client.stream, &mut self.client_in) {
+            match read(&mut self.client.stream, &mut self.client_in, &mut self.piece) {
                 Read::Some => self.client_bytes()?,
                 Read::None => {}
                 Read::End => return Err(Over::Client),
             }
         }
         if (watches[1].readable() || buffered) && read_upstream {
-            match read(&mut self.link.stream, &mut self.upstream_in) {
+            match read(&mut self.link.stream, &mut self.upstream_in, &mut self.piece) {
                 Read::Some => self.upstream_bytes()?,
                 Read::None => {}
                 Read::End => self.upstream_broke()?,
@@ -195,7 +208,7 @@ impl Session<'_> {
     // Codex's side
 
     fn client_bytes(&mut self) -> Result<(), Over> {
-        let bytes = std::mem::take(&mut self.client_in);
+        let mut bytes = std::mem::take(&mut self.client_in);
         let mut at = 0;
         while let Some((used, part)) = self.from_client.next(&bytes[at..]).map_err(|_| Over::Malformed)? {
             let raw = &bytes[at..at + used];
@@ -221,7 +234,8 @@ impl Session<'_> {
                 _ => self.to_upstream.push(raw),
             }
         }
-        self.client_in = bytes[at..].to_vec();
+        bytes.drain(..at);
+        self.client_in = bytes;
         Ok(())
     }
 
@@ -237,7 +251,11 @@ impl Session<'_> {
         let owner = previous.as_deref().and_then(|id| self.shared.ledger.owner(Key::Response(id)));
         let waiting = Waiting::new(previous.is_none().then(|| asking.raw.clone()), clock::now());
         self.turn = Turn::Waiting(Box::new(waiting));
-        self.tag = self.shared.tag("websocket");
+        self.tag = self.shared.tag(Lane::WebSocket);
+        match admission::admit(self.shared, self.tag, &self.opening.route.path) {
+            Ok(slot) => self.place = Some((slot, self.shared.ledger.enter(self.link.id))),
+            Err(_) => return Err(Over::NoPlace),
+        }
         let better = match owner {
             Some(owner) if owner != self.link.id => Some(Ask { owner: Some(owner), ..Ask::default() }),
             None if previous.is_none() && self.is_out() => Some(Ask { movable: true, ..Ask::default() }),
@@ -268,7 +286,7 @@ impl Session<'_> {
     /// This link's profile has become unusable since it was opened, and somebody else is there.
     fn is_out(&self) -> bool {
         let ask = Ask { session: Some(self.link.id), movable: true, ..Ask::default() };
-        match self.shared.ledger.select(&ask, &self.shared.wallet) {
+        match self.shared.ledger.select(&ask, Lane::WebSocket, &self.shared.wallet) {
             Decision::Use(id, why) => id != self.link.id && why != Why::LastResort,
             Decision::Refuse => false,
         }
@@ -277,7 +295,7 @@ impl Session<'_> {
     // The upstream's side
 
     fn upstream_bytes(&mut self) -> Result<(), Over> {
-        let bytes = std::mem::take(&mut self.upstream_in);
+        let mut bytes = std::mem::take(&mut self.upstream_in);
         let mut at = 0;
         loop {
             let Ok(next) = self.from_upstream.next(&bytes[at..]) else { return self.upstream_broke() };
@@ -302,7 +320,8 @@ impl Session<'_> {
                 return Ok(());
             }
         }
-        self.upstream_in = bytes[at..].to_vec();
+        bytes.drain(..at);
+        self.upstream_in = bytes;
         Ok(())
     }
 
@@ -402,12 +421,13 @@ impl Session<'_> {
             format_args!("profile={} event={event:?}", self.shared.name(self.link.id)),
         );
         match event {
-            Event::Completed => self.shared.ledger.succeed(self.link.id, self.opening.session),
+            Event::Completed => self.shared.ledger.succeed(self.link.id, Lane::WebSocket, self.opening.session),
             // Too late for this turn, in time for the next.
             Event::Trouble(trouble) => record::trouble(self.shared, self.tag, self.link.id, trouble, self.link.token),
             _ => {}
         }
         self.link.turns += 1;
+        self.place = None;
         self.turn = Turn::Idle;
     }
 
@@ -450,6 +470,14 @@ impl Session<'_> {
         let said = [waiting.held.as_slice(), message].concat();
         waiting.keep_refusal(trouble, said);
         let mut ask = Ask { movable: true, tried: waiting.tried.clone(), ..Ask::default() };
+        if *trouble == Trouble::ForeignContent {
+            // Only the account that encrypted it can help, if it was not asked already.
+            let owner = self.opening.session.and_then(|session| self.shared.ledger.owner(Key::Session(session)));
+            let Some(owner) = owner.filter(|owner| !waiting.tried.contains(owner)) else {
+                return self.pass_on(trouble);
+            };
+            ask = Ask { owner: Some(owner), tried: waiting.tried.clone(), ..Ask::default() };
+        }
         let elsewhere = if waiting.may_replay() {
             match self.another(&mut ask)? {
                 Another::Link(link) => {
@@ -471,7 +499,13 @@ impl Session<'_> {
             );
             return Err(Over::Bounced);
         }
-        // Nobody does better: codex gets the backend's own words, or the break that it was.
+        self.pass_on(trouble)
+    }
+
+    /// Nobody does better: codex gets the backend's own words, or the break that it was.
+    fn pass_on(&mut self, trouble: &Trouble) -> Result<(), Over> {
+        self.place = None;
+        let id = self.link.id;
         let Turn::Waiting(waiting) = std::mem::replace(&mut self.turn, Turn::Idle) else { return Ok(()) };
         match waiting.refusal {
             Some((_, said)) => {
@@ -512,6 +546,9 @@ impl Session<'_> {
     fn switch(&mut self, mut link: Link) {
         self.upstream_in = std::mem::take(&mut link.early);
         self.link = link;
+        if let Some((_, busy)) = &mut self.place {
+            *busy = self.shared.ledger.enter(self.link.id);
+        }
         self.generation += 1;
         self.from_upstream = Reader::new(From::Server);
         self.heard = Prefix::new(EVENT_PREFIX);
@@ -544,11 +581,16 @@ enum Read {
     End,
 }
 
-fn read(stream: &mut Stream, into: &mut Vec<u8>) -> Read {
+/// Reads what is there behind what is in `into`, in pieces that grow with the stream.
+fn read(stream: &mut Stream, into: &mut Vec<u8>, piece: &mut usize) -> Read {
     let at = into.len();
-    into.resize(at + BUFFER, 0);
+    into.resize(at + *piece, 0);
     let result = stream.read(&mut into[at..]);
-    into.truncate(at + result.as_ref().map_or(0, |taken| *taken));
+    let taken = result.as_ref().map_or(0, |taken| *taken);
+    into.truncate(at + taken);
+    if taken == *piece {
+        *piece = (*piece * 2).min(BUFFER);
+    }
     match result {
         Ok(0) => Read::End,
         Ok(_) => Read::Some,
