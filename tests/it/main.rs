@@ -5,10 +5,13 @@
 
 mod cli;
 mod layers;
+mod older;
 mod profiles;
 mod quota;
 mod rotation;
+mod run;
 mod standin_probe;
 mod standin_self;
 mod support;
 mod terminal;
+mod tls;
