@@ -5,12 +5,15 @@
 
 mod cli;
 mod layers;
+mod older;
 mod profiles;
 mod proxy_guard;
 mod proxy_http;
 mod quota;
 mod rotation;
+mod run;
 mod standin_probe;
 mod standin_self;
 mod support;
 mod terminal;
+mod tls;
