@@ -19,7 +19,8 @@ use super::{ProfileId, Shared, admission, record};
 use crate::net::stream::Stream;
 use crate::sys::clock;
 use crate::sys::poll::{self, Watch};
-use crate::wire::frame::{From, Opcode, Part, Prefix, Reader};
+use crate::wire::Malformed;
+use crate::wire::frame::{self, From, Opcode, Part, Prefix, Reader};
 use crate::wire::json;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -34,6 +35,9 @@ const FIRST_EVENT: Duration = Duration::from_secs(30);
 const MAX_BOUNCES: u32 = 4;
 /// Codex's own limit for a message (`wire.md` 3.2).
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
+/// Close codes of RFC 6455 7.4.1.
+const PROTOCOL_ERROR: u16 = 1002;
+const TOO_BIG: u16 = 1009;
 
 /// Why a session is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +51,12 @@ enum Over {
     TooLarge,
     /// The lane is full.
     NoPlace,
+}
+
+impl Over {
+    fn from_client(bad: Malformed) -> Over {
+        if bad == Malformed::FrameTooLarge { Over::TooLarge } else { Over::Malformed }
+    }
 }
 
 /// What the search for another profile came to.
@@ -72,6 +82,11 @@ struct Session<'a> {
     /// Bytes of codex that no part was made of yet.
     client_in: Vec<u8>,
     upstream_in: Vec<u8>,
+    /// A control frame under way: it is passed on whole, because the link may change between two reads.
+    client_control: Vec<u8>,
+    upstream_control: Vec<u8>,
+    /// Codex said that it closes: nothing is asked elsewhere for it.
+    closing: bool,
     /// The beginning of the upstream's message under way.
     heard: Prefix,
     /// How much is read at once.
@@ -99,6 +114,9 @@ pub fn run(shared: &Shared, client: &mut Client, opening: &Opening<'_>, mut link
         to_upstream: Outbox::default(),
         client_in,
         upstream_in,
+        client_control: Vec::new(),
+        upstream_control: Vec::new(),
+        closing: false,
         heard: Prefix::new(EVENT_PREFIX),
         piece: FIRST_PIECE,
         place: None,
@@ -110,6 +128,7 @@ pub fn run(shared: &Shared, client: &mut Client, opening: &Opening<'_>, mut link
         // What codex was to hear before the end, it still hears.
         let _ = session.client.write_all(session.to_client.rest());
     }
+    session.tell_why(over);
     let name = shared.name(session.link.id);
     let fields = format_args!("profile={name} turns={} end={over:?}", session.link.turns);
     shared.journal.mark(session.tag, Marker::Exchange, fields);
@@ -127,11 +146,26 @@ impl Session<'_> {
         }
     }
 
+    /// A client that broke the protocol hears which rule (RFC 6455 7.4.1), where a frame may stand.
+    fn tell_why(&mut self, over: Over) {
+        let code = match over {
+            Over::Malformed => PROTOCOL_ERROR,
+            Over::TooLarge => TOO_BIG,
+            _ => return,
+        };
+        if self.from_upstream.at_boundary() {
+            let mut rest = self.to_client.rest().to_vec();
+            frame::write(&mut rest, Opcode::Close, None, &frame::close_payload(code, ""));
+            let _ = self.client.write_all(&rest);
+        }
+    }
+
     /// Writes what can be written, waits, reads what has come.
     fn step(&mut self) -> Result<(), Over> {
         self.to_client.send(&mut self.client.stream).map_err(|()| Over::Client)?;
         if self.to_upstream.send(&mut self.link.stream).is_err() {
-            self.upstream_broke()?;
+            // It may have said why before it went: that is still to be read, and its end after it.
+            self.to_upstream = Outbox::default();
         }
         let read_client = self.to_upstream.len() < BUFFER;
         let read_upstream = self.to_client.len() < BUFFER;
@@ -210,11 +244,16 @@ impl Session<'_> {
     fn client_bytes(&mut self) -> Result<(), Over> {
         let mut bytes = std::mem::take(&mut self.client_in);
         let mut at = 0;
-        while let Some((used, part)) = self.from_client.next(&bytes[at..]).map_err(|_| Over::Malformed)? {
+        while let Some((used, part)) = self.from_client.next(&bytes[at..]).map_err(Over::from_client)? {
             let raw = &bytes[at..at + used];
             at += used;
             if opcode(&part).is_control() {
-                self.to_upstream.push(raw);
+                self.closing |= opcode(&part) == Opcode::Close;
+                self.client_control.extend_from_slice(raw);
+                if ends_its_frame(&part) {
+                    self.to_upstream.push(&self.client_control);
+                    self.client_control.clear();
+                }
                 continue;
             }
             if matches!(self.turn, Turn::Idle) {
@@ -303,10 +342,15 @@ impl Session<'_> {
             let raw = &bytes[at..at + used];
             at += used;
             if opcode(&part).is_control() {
-                if opcode(&part) == Opcode::Close && matches!(self.turn, Turn::Waiting(_)) {
+                let asked = matches!(self.turn, Turn::Waiting(_)) && !self.closing;
+                if opcode(&part) == Opcode::Close && asked {
                     return self.upstream_broke();
                 }
-                self.to_client.push(raw);
+                self.upstream_control.extend_from_slice(raw);
+                if ends_its_frame(&part) {
+                    self.to_client.push(&self.upstream_control);
+                    self.upstream_control.clear();
+                }
                 continue;
             }
             if matches!(part, Part::Header(header) if header.opcode != Opcode::Continuation) {
@@ -434,6 +478,7 @@ impl Session<'_> {
     /// The upstream is gone or talks nonsense.
     fn upstream_broke(&mut self) -> Result<(), Over> {
         match &mut self.turn {
+            _ if self.closing => Err(Over::Upstream),
             Turn::Waiting(waiting) if self.link.turns > 0 && waiting.heard_since.is_none() => {
                 // An old connection that ended while it was idle: nobody's fault, the same profile is asked anew.
                 if !waiting.may_replay() {
@@ -478,7 +523,9 @@ impl Session<'_> {
             };
             ask = Ask { owner: Some(owner), tried: waiting.tried.clone(), ..Ask::default() };
         }
-        let elsewhere = if waiting.may_replay() {
+        let elsewhere = if self.closing {
+            false
+        } else if waiting.may_replay() {
             match self.another(&mut ask)? {
                 Another::Link(link) => {
                     self.replay(*link);
@@ -551,6 +598,7 @@ impl Session<'_> {
         }
         self.generation += 1;
         self.from_upstream = Reader::new(From::Server);
+        self.upstream_control.clear();
         self.heard = Prefix::new(EVENT_PREFIX);
         self.judged = None;
         self.to_upstream = Outbox::default();
@@ -572,6 +620,14 @@ impl Session<'_> {
 fn opcode(part: &Part) -> Opcode {
     match part {
         Part::Header(header) | Part::Payload { frame: header, .. } => header.opcode,
+    }
+}
+
+/// The last byte of a frame was in this part.
+fn ends_its_frame(part: &Part) -> bool {
+    match part {
+        Part::Header(header) => header.len == 0,
+        Part::Payload { frame, offset, len } => offset + *len as u64 == frame.len,
     }
 }
 

@@ -9,6 +9,7 @@ mod older;
 mod profiles;
 mod proxy_guard;
 mod proxy_http;
+mod proxy_websocket;
 mod quota;
 mod rotation;
 mod run;
