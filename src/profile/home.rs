@@ -126,7 +126,20 @@ fn fresh(profiles: &Path, prefix: &str) -> PathBuf {
     }
 }
 
-/// Removes what dead processes left, credentials included. The living hold a lock on theirs.
+/// Removes what dead processes left, credentials included. For every command that may be the next one: without anything
+/// left over it takes no lock and changes nothing.
+pub fn sweep_left_over(config: &Config) {
+    let profiles = config.profiles_dir();
+    let is_ours = |entry: &DirEntry| {
+        entry.file_name().to_str().is_some_and(|name| name.starts_with(STAGED) || name.starts_with(DISCARDED))
+    };
+    let any = fs::read_dir(&profiles).is_ok_and(|entries| entries.flatten().any(|entry| is_ours(&entry)));
+    if any && let Ok(_lock) = Lock::take(config) {
+        sweep(&profiles);
+    }
+}
+
+/// The living hold a lock on theirs.
 fn sweep(profiles: &Path) {
     let Ok(entries) = fs::read_dir(profiles) else { return };
     for entry in entries.flatten() {
@@ -148,6 +161,7 @@ fn is_rebuildable(name: &str) -> bool {
     fixed.contains(&name)
         || name.starts_with("app-server-")
         || name.starts_with(".auth-")
+        || name.starts_with(".prodex-")
         || name.contains(".aside-")
         || parts.iter().any(|part| name.ends_with(part))
 }
