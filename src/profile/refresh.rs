@@ -108,7 +108,7 @@ pub fn refresh(
         return Err(RefreshError::Busy);
     }
     let request = request(&login, &refresh_token, rejected);
-    let headers = [("Content-Type", "application/json"), ("Originator", "codex_cli_rs"), ("User-Agent", "codex-cli")];
+    let headers = [("Content-Type", "application/json"), ("Originator", "codex_exec"), ("User-Agent", "codex-cli")];
     let (status, body) = post(&url, &headers, request.as_bytes(), deadline).map_err(RefreshError::Transient)?;
     if status != 200 {
         let error = refused(status, &body);
