@@ -5,6 +5,7 @@
 
 mod cli;
 mod layers;
+mod login;
 mod older;
 mod profiles;
 mod proxy_guard;
