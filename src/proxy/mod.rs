@@ -17,6 +17,7 @@ pub mod guard;
 pub mod health;
 pub mod journal;
 pub mod lane;
+pub mod launch;
 pub mod ledger;
 pub mod limits;
 pub mod listener;
@@ -48,6 +49,7 @@ use ledger::Ledger;
 use limits::Limits;
 use placement::Placements;
 use route::Lane;
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -157,10 +159,9 @@ impl Proxy {
         Ok(Proxy { shared })
     }
 
-    /// What codex's `chatgpt_base_url` and `openai_base_url` must be (`wire.md` 0.2 F).
-    pub fn base_urls(&self) -> (String, String) {
-        let root = format!("http://{}/{}", self.shared.authority, self.shared.secret);
-        (format!("{root}{}", route::BACKEND_MOUNT), format!("{root}{}", route::MODEL_MOUNT))
+    /// Arguments that lead codex here.
+    pub fn overrides(&self) -> [OsString; 4] {
+        launch::overrides(&self.shared.authority, &self.shared.secret)
     }
 
     /// Writes to state.json, while codex starts, that this run chose the launching profile; `activate`: and that it is the
@@ -203,8 +204,8 @@ impl Briefing {
     }
 }
 
-/// 128 random bits in hex.
-fn secret() -> Result<String, Error> {
+/// What the first path segment of a run is: 128 random bits in hex.
+pub fn secret() -> Result<String, Error> {
     use std::fmt::Write;
     let mut bytes = [0; 16];
     tls::random(&mut bytes).map_err(Error::new)?;

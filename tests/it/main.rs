@@ -4,6 +4,7 @@
 #![allow(clippy::doc_markdown)]
 
 mod cli;
+mod doctor;
 mod layers;
 mod login;
 mod older;
