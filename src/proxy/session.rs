@@ -3,16 +3,19 @@
 //! socket is ended so that codex comes back with its full input (`wire.md` 0.6, 3.5). What events mean is `verdict`'s.
 
 use super::affinity::Key;
+use super::dial::{self, Dialled, Link, Opening};
 use super::downstream::Client;
 use super::journal::{Marker, Tag};
-use super::relay::IDLE_LIMIT;
-use super::rotate::{self, HOLD_BYTES, HOLD_TIME, Outcome};
+use super::lane::Slot;
+use super::ledger::InFlight;
+use super::limits::HOLD_BYTES;
+use super::rotate::Outcome;
+use super::route::Lane;
 use super::select::{Ask, Decision, Why};
 use super::tap::EVENT_PREFIX;
-use super::turn::{Asking, Turn, Waiting};
+use super::turn::{self, Asking, Turn, Waiting};
 use super::verdict::{self, Event, Trouble};
-use super::websocket::{self, Dialled, Link, Opening};
-use super::{ProfileId, Shared, exchange};
+use super::{ProfileId, Shared, admission, record};
 use crate::net::stream::Stream;
 use crate::sys::clock;
 use crate::sys::poll::{self, Watch};
@@ -24,6 +27,8 @@ use std::time::{Duration, Instant};
 
 /// What waits for one side; the other is not read while there is more.
 const BUFFER: usize = 64 * 1024;
+/// A small turn needs little.
+const FIRST_PIECE: usize = 4 * 1024;
 /// With somebody else to ask, an upstream that says nothing at all to a turn is left after this.
 const FIRST_EVENT: Duration = Duration::from_secs(30);
 /// The sixth failure of a turn ends WebSocket for its thread in codex (`wire.md` 3.7): it must not be us.
@@ -44,6 +49,8 @@ enum Over {
     Idle,
     Malformed,
     TooLarge,
+    /// The lane is full.
+    NoPlace,
 }
 
 impl Over {
@@ -82,6 +89,10 @@ struct Session<'a> {
     closing: bool,
     /// The beginning of the upstream's message under way.
     heard: Prefix,
+    /// How much is read at once.
+    piece: usize,
+    /// A turn's place in its lane, and on its profile.
+    place: Option<(Slot<'a>, InFlight<'a>)>,
     /// That message was judged already.
     judged: Option<Event>,
     turn: Turn,
@@ -107,6 +118,8 @@ pub fn run(shared: &Shared, client: &mut Client, opening: &Opening<'_>, mut link
         upstream_control: Vec::new(),
         closing: false,
         heard: Prefix::new(EVENT_PREFIX),
+        piece: FIRST_PIECE,
+        place: None,
         judged: None,
         turn: Turn::Idle,
     };
@@ -174,14 +187,14 @@ impl Session<'_> {
             return Err(Over::Client);
         }
         if watches[0].readable() && read_client {
-            match read(&mut self.client.stream, &mut self.client_in) {
+            match read(&mut self.client.stream, &mut self.client_in, &mut self.piece) {
                 Read::Some => self.client_bytes()?,
                 Read::None => {}
                 Read::End => return Err(Over::Client),
             }
         }
         if (watches[1].readable() || buffered) && read_upstream {
-            match read(&mut self.link.stream, &mut self.upstream_in) {
+            match read(&mut self.link.stream, &mut self.upstream_in, &mut self.piece) {
                 Read::Some => self.upstream_bytes()?,
                 Read::None => {}
                 Read::End => self.upstream_broke()?,
@@ -198,11 +211,11 @@ impl Session<'_> {
         match &self.turn {
             Turn::Idle | Turn::Asking(_) => None,
             Turn::Waiting(waiting) => Some(match waiting.heard_since {
-                Some(since) if waiting.holding => since + HOLD_TIME,
+                Some(since) if waiting.holding => since + self.shared.limits.hold,
                 None if waiting.may_replay() && !waiting.patient => waiting.since + FIRST_EVENT,
-                _ => waiting.last + IDLE_LIMIT,
+                _ => waiting.last + self.shared.limits.stream_idle,
             }),
-            Turn::Open { last } => Some(*last + IDLE_LIMIT),
+            Turn::Open { last } => Some(*last + self.shared.limits.stream_idle),
         }
     }
 
@@ -229,7 +242,7 @@ impl Session<'_> {
     // Codex's side
 
     fn client_bytes(&mut self) -> Result<(), Over> {
-        let bytes = std::mem::take(&mut self.client_in);
+        let mut bytes = std::mem::take(&mut self.client_in);
         let mut at = 0;
         while let Some((used, part)) = self.from_client.next(&bytes[at..]).map_err(Over::from_client)? {
             let raw = &bytes[at..at + used];
@@ -260,7 +273,8 @@ impl Session<'_> {
                 _ => self.to_upstream.push(raw),
             }
         }
-        self.client_in = bytes[at..].to_vec();
+        bytes.drain(..at);
+        self.client_in = bytes;
         Ok(())
     }
 
@@ -276,7 +290,11 @@ impl Session<'_> {
         let owner = previous.as_deref().and_then(|id| self.shared.ledger.owner(Key::Response(id)));
         let waiting = Waiting::new(previous.is_none().then(|| asking.raw.clone()), clock::now());
         self.turn = Turn::Waiting(Box::new(waiting));
-        self.tag = self.shared.tag("websocket");
+        self.tag = self.shared.tag(Lane::WebSocket);
+        match admission::admit(self.shared, self.tag, &self.opening.route.path) {
+            Ok(slot) => self.place = Some((slot, self.shared.ledger.enter(self.link.id))),
+            Err(_) => return Err(Over::NoPlace),
+        }
         let better = match owner {
             Some(owner) if owner != self.link.id => Some(Ask { owner: Some(owner), ..Ask::default() }),
             None if previous.is_none() && self.is_out() => Some(Ask { movable: true, ..Ask::default() }),
@@ -287,14 +305,27 @@ impl Session<'_> {
         {
             self.switch(*link);
         }
-        self.to_upstream.push(&asking.raw);
+        let repeated = turn::turn_state(asking.text.bytes());
+        if let Turn::Waiting(waiting) = &mut self.turn {
+            waiting.repeated_state.clone_from(&repeated);
+        }
+        self.send(asking.raw, repeated.as_deref());
         Ok(())
+    }
+
+    /// Sends a message of codex on this link, without a turn state that another account issued (`wire.md` 4).
+    fn send(&mut self, mut message: Vec<u8>, turn_state: Option<&str>) {
+        let owner = turn_state.and_then(|state| self.shared.ledger.owner(Key::TurnState(state)));
+        if owner.is_some_and(|owner| owner != self.link.id) {
+            turn::leave_out_turn_state(&mut message);
+        }
+        self.to_upstream.push(&message);
     }
 
     /// This link's profile has become unusable since it was opened, and somebody else is there.
     fn is_out(&self) -> bool {
         let ask = Ask { session: Some(self.link.id), movable: true, ..Ask::default() };
-        match self.shared.ledger.select(&ask, &self.shared.wallet) {
+        match self.shared.ledger.select(&ask, Lane::WebSocket, &self.shared.wallet) {
             Decision::Use(id, why) => id != self.link.id && why != Why::LastResort,
             Decision::Refuse => false,
         }
@@ -303,7 +334,7 @@ impl Session<'_> {
     // The upstream's side
 
     fn upstream_bytes(&mut self) -> Result<(), Over> {
-        let bytes = std::mem::take(&mut self.upstream_in);
+        let mut bytes = std::mem::take(&mut self.upstream_in);
         let mut at = 0;
         loop {
             let Ok(next) = self.from_upstream.next(&bytes[at..]) else { return self.upstream_broke() };
@@ -333,7 +364,8 @@ impl Session<'_> {
                 return Ok(());
             }
         }
-        self.upstream_in = bytes[at..].to_vec();
+        bytes.drain(..at);
+        self.upstream_in = bytes;
         Ok(())
     }
 
@@ -413,9 +445,9 @@ impl Session<'_> {
         self.to_client.push(&waiting.release());
         self.to_client.push(&waiting.message_bytes);
         let id = self.link.id;
-        rotate::note_commit(self.shared, self.tag, id, self.opening.session, true);
+        record::commit(self.shared, self.tag, id, self.opening.session, true);
         if let Some(response) = waiting.response_id {
-            exchange::learn_response(self.shared, &response, id);
+            record::response(self.shared, &response, id);
         }
         if let Some(turn_state) = waiting.turn_state {
             self.shared.ledger.learn(Key::TurnState(&turn_state), id);
@@ -433,12 +465,13 @@ impl Session<'_> {
             format_args!("profile={} event={event:?}", self.shared.name(self.link.id)),
         );
         match event {
-            Event::Completed => self.shared.ledger.succeed(self.link.id, self.opening.session),
+            Event::Completed => self.shared.ledger.succeed(self.link.id, Lane::WebSocket, self.opening.session),
             // Too late for this turn, in time for the next.
-            Event::Trouble(trouble) => rotate::record(self.shared, self.tag, self.link.id, trouble, self.link.token),
+            Event::Trouble(trouble) => record::trouble(self.shared, self.tag, self.link.id, trouble, self.link.token),
             _ => {}
         }
         self.link.turns += 1;
+        self.place = None;
         self.turn = Turn::Idle;
     }
 
@@ -465,7 +498,7 @@ impl Session<'_> {
             Turn::Open { .. } => {
                 let name = self.shared.name(self.link.id);
                 self.shared.journal.mark(self.tag, Marker::StreamReadError, format_args!("profile={name}"));
-                rotate::record(self.shared, self.tag, self.link.id, &Trouble::Transport, self.link.token);
+                record::trouble(self.shared, self.tag, self.link.id, &Trouble::Transport, self.link.token);
                 Err(Over::Upstream)
             }
             Turn::Idle | Turn::Asking(_) => Err(Over::Upstream),
@@ -475,16 +508,25 @@ impl Session<'_> {
     /// This account does not serve the turn, and codex has heard no output: the turn moves if it can. `message` is what
     /// the upstream said of it, as frames.
     fn trouble(&mut self, trouble: &Trouble, message: &[u8]) -> Result<(), Over> {
-        rotate::record(self.shared, self.tag, self.link.id, trouble, self.link.token);
+        record::trouble(self.shared, self.tag, self.link.id, trouble, self.link.token);
         let id = self.link.id;
         let Turn::Waiting(waiting) = &mut self.turn else { return Ok(()) };
         waiting.tried.push(id);
         let said = [waiting.held.as_slice(), message].concat();
         waiting.keep_refusal(trouble, said);
+        if self.closing {
+            return self.pass_on(trouble);
+        }
         let mut ask = Ask { movable: true, tried: waiting.tried.clone(), ..Ask::default() };
-        let elsewhere = if self.closing {
-            false
-        } else if waiting.may_replay() {
+        if *trouble == Trouble::ForeignContent {
+            // Only the account that encrypted it can help, if it was not asked already.
+            let owner = self.opening.session.and_then(|session| self.shared.ledger.owner(Key::Session(session)));
+            let Some(owner) = owner.filter(|owner| !waiting.tried.contains(owner)) else {
+                return self.pass_on(trouble);
+            };
+            ask = Ask { owner: Some(owner), tried: waiting.tried.clone(), ..Ask::default() };
+        }
+        let elsewhere = if waiting.may_replay() {
             match self.another(&mut ask)? {
                 Another::Link(link) => {
                     self.replay(*link);
@@ -505,7 +547,13 @@ impl Session<'_> {
             );
             return Err(Over::Bounced);
         }
-        // Nobody does better: codex gets the backend's own words, or the break that it was.
+        self.pass_on(trouble)
+    }
+
+    /// Nobody does better: codex gets the backend's own words, or the break that it was.
+    fn pass_on(&mut self, trouble: &Trouble) -> Result<(), Over> {
+        self.place = None;
+        let id = self.link.id;
         let Turn::Waiting(waiting) = std::mem::replace(&mut self.turn, Turn::Idle) else { return Ok(()) };
         match waiting.refusal {
             Some((_, said)) => {
@@ -529,7 +577,7 @@ impl Session<'_> {
     /// A link with another profile, by the rules of `ask`.
     fn another(&mut self, ask: &mut Ask) -> Result<Another, Over> {
         let mut attempts = 0;
-        let outcome = websocket::open(self.shared, self.client, self.opening, ask, self.tag, &mut attempts);
+        let outcome = dial::open(self.shared, self.client, self.opening, ask, self.tag, &mut attempts);
         if let Turn::Waiting(waiting) = &mut self.turn {
             waiting
                 .tried
@@ -546,6 +594,9 @@ impl Session<'_> {
     fn switch(&mut self, mut link: Link) {
         self.upstream_in = std::mem::take(&mut link.early);
         self.link = link;
+        if let Some((_, busy)) = &mut self.place {
+            *busy = self.shared.ledger.enter(self.link.id);
+        }
         self.generation += 1;
         self.from_upstream = Reader::new(From::Server);
         self.upstream_control.clear();
@@ -559,8 +610,9 @@ impl Session<'_> {
         self.switch(link);
         let Turn::Waiting(waiting) = &mut self.turn else { return };
         waiting.start_over(self.link.id, clock::now());
-        if let Some(message) = &waiting.message {
-            self.to_upstream.push(message);
+        if let Some(message) = waiting.message.clone() {
+            let repeated = waiting.repeated_state.clone();
+            self.send(message, repeated.as_deref());
         }
         self.shared.journal.mark(self.tag, Marker::WebsocketReplay, format_args!("profile={name}"));
     }
@@ -586,11 +638,16 @@ enum Read {
     End,
 }
 
-fn read(stream: &mut Stream, into: &mut Vec<u8>) -> Read {
+/// Reads what is there behind what is in `into`, in pieces that grow with the stream.
+fn read(stream: &mut Stream, into: &mut Vec<u8>, piece: &mut usize) -> Read {
     let at = into.len();
-    into.resize(at + BUFFER, 0);
+    into.resize(at + *piece, 0);
     let result = stream.read(&mut into[at..]);
-    into.truncate(at + result.as_ref().map_or(0, |taken| *taken));
+    let taken = result.as_ref().map_or(0, |taken| *taken);
+    into.truncate(at + taken);
+    if taken == *piece {
+        *piece = (*piece * 2).min(BUFFER);
+    }
     match result {
         Ok(0) => Read::End,
         Ok(_) => Read::Some,

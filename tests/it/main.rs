@@ -10,6 +10,8 @@ mod proxy_guard;
 mod proxy_http;
 mod proxy_websocket;
 mod quota;
+mod rotation;
 mod standin_probe;
 mod standin_self;
 mod support;
+mod terminal;

@@ -8,6 +8,7 @@ pub mod behind;
 pub mod codex;
 pub mod raw;
 pub mod run;
+pub mod scene;
 pub mod space;
 pub mod tmux;
 
