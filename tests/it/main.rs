@@ -8,6 +8,7 @@ mod layers;
 mod profiles;
 mod proxy_guard;
 mod proxy_http;
+mod proxy_tls;
 mod proxy_websocket;
 mod quota;
 mod rotation;
