@@ -124,7 +124,7 @@ pub const COMMANDS: &[Spec] = &[
             switch("all", "Show every profile in one table"),
             switch("detail", "With --all: show when each window resets"),
             switch("raw", "Print the backend's own answer as JSON"),
-            switch("once", "Print one snapshot instead of a live view"),
+            switch("once", "Print one snapshot and end; so far this is what happens without it, too"),
             BASE_URL,
             Flag { hidden: true, ..switch("watch", "Show a live view (the default)") },
         ],

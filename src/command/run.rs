@@ -8,10 +8,9 @@ use crate::config::Config;
 use crate::error::{Error, Outcome};
 use crate::profile::auth::{self, Auth};
 use crate::profile::{self, Profile, provider};
-use crate::proxy::{Member, Proxy, Settings};
+use crate::proxy::{Member, Proxy, Settings, saver};
 use crate::state::{State, store};
 use crate::sys::child::{self, Program};
-use crate::sys::clock;
 use crate::wire::url::Url;
 use std::ffi::OsString;
 
@@ -49,7 +48,6 @@ pub fn run(config: &Config, args: &cli::Run) -> Outcome {
     for moved in profile::ensure_links(&profile, config)? {
         warn(&moved);
     }
-    remember(config, &profile, chosen.rotated);
     let mut program = Program {
         path: binary,
         args: args.args.clone(),
@@ -57,6 +55,7 @@ pub fn run(config: &Config, args: &cli::Run) -> Outcome {
     };
     let members = members(&state, &profile, args);
     if members.len() < 2 {
+        remember(config, &profile, chosen.rotated);
         // Nothing in between is the most transparent proxy (spec S-52).
         return Err(cannot_run(&program, &child::replace(&program)));
     }
@@ -74,6 +73,8 @@ fn behind_proxy(
     let launching = profiles.iter().position(|member| member.name == profile.name).unwrap_or(0);
     let members = profiles.iter().map(|p| Member { name: p.name.clone(), codex_home: p.codex_home.clone() }).collect();
     let proxy = Proxy::start(config, Settings { members, launching, base })?;
+    // Codex starts while these two go on.
+    proxy.remember_launch(chosen.rotated);
     chosen.inform(&proxy, profiles);
     let (backend, model) = proxy.base_urls();
     // Ahead of the user's own arguments: a later `-c` of theirs wins.
@@ -111,12 +112,7 @@ fn members(state: &State, launching: &Profile, args: &cli::Run) -> Vec<Profile> 
 /// What the next run should know. That it cannot be written is no reason not to run.
 fn remember(config: &Config, profile: &Profile, activate: bool) {
     let saved = store::update(config, |state| {
-        if state.profile(&profile.name).is_some() {
-            state.set_last_run_selected_at(&profile.name, clock::unix());
-            if activate {
-                state.set_active(Some(&profile.name));
-            }
-        }
+        saver::launched(state, &profile.name, activate);
         Ok(())
     });
     if let Err(error) = saved {

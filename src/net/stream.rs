@@ -157,6 +157,11 @@ impl Stream {
         matches!(self.read(&mut byte), Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
 
+    /// The process at the other end of a loopback connection is one of our own user's.
+    pub fn is_own_user(&self) -> bool {
+        crate::sys::peer::is_own_user(&self.socket)
+    }
+
     /// The close that follows tells the peer of a break, not of an end.
     pub fn reset_on_close(&self) {
         crate::sys::socket::reset_on_close(&self.socket);

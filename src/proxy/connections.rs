@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 /// Shorter than the idle limits that servers usually have (60 s and more), so that few are found dead.
 const MAX_IDLE: Duration = Duration::from_secs(30);
-/// Codex opens about 15 at its start.
-const MAX_FOR_KEY: usize = 8;
+/// As many as there may be live streams: fewer would be opened anew all the time, more cannot be needed.
+const MAX_FOR_KEY: usize = 64;
 
 /// `None`: codex's own credentials.
 pub type Key = (Option<ProfileId>, String);

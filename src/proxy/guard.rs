@@ -39,7 +39,7 @@ pub fn check(
     if hosts.next() != Some(authority.as_bytes()) || hosts.next().is_some() {
         return Err(Refusal::Host);
     }
-    // The other routes travel with what codex sent: without a credential they get nothing from us.
+    // The other routes travel with what codex sent; the one that gets credentials from us has its own rule (`exchange`).
     if class == Class::Model {
         let mut given = headers.values("authorization");
         let only = given.next().filter(|_| given.next().is_none()).and_then(|value| std::str::from_utf8(value).ok());

@@ -79,7 +79,7 @@ impl Ledger {
         let candidates =
             order.into_iter().filter_map(|id| Some((id, health.get(usize::from(id.0))?))).map(|(id, health)| {
                 let token = if health.was_refused() { wallet.fingerprint(id) } else { 0 };
-                Candidate { id, usable: health.usable(token, now) }
+                Candidate { id, usable: health.usable(token, now), penalty: 0, inflight: 0 }
             });
         Snapshot { current, candidates: candidates.collect() }
     }
@@ -109,7 +109,7 @@ impl Ledger {
     pub fn succeed(&self, id: ProfileId, session: Option<&str>) {
         let mut facts = self.lock();
         if let Some(health) = facts.health.get_mut(usize::from(id.0)) {
-            health.succeed();
+            health.succeed(super::route::Lane::Responses);
         }
         if let Some(session) = session {
             facts.bounces.remove(session);

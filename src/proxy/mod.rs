@@ -8,13 +8,20 @@ pub mod check;
 pub mod connections;
 pub mod cookies;
 pub mod credentials;
+pub mod deliver;
+pub mod dial;
 pub mod downstream;
 pub mod exchange;
 pub mod guard;
 pub mod health;
 pub mod journal;
+pub mod lane;
 pub mod ledger;
+pub mod limits;
 pub mod listener;
+pub mod model;
+pub mod placement;
+pub mod record;
 pub mod relay;
 pub mod rotate;
 pub mod route;
@@ -31,12 +38,13 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::net::tls;
 use crate::wire::url::Url;
-use check::Placements;
 use connections::Connections;
 use cookies::Jar;
 use credentials::Wallet;
 use journal::{Journal, Marker, Tag};
 use ledger::Ledger;
+use limits::Limits;
+use placement::Placements;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,6 +77,7 @@ pub struct Shared {
     /// Our own `Host`.
     pub authority: String,
     pub base: Url,
+    pub limits: Limits,
     pub members: Vec<Member>,
     pub launching: ProfileId,
     pub ledger: Ledger,
@@ -107,9 +116,6 @@ impl Proxy {
         let cannot = |error: std::io::Error| Error::new(format!("cannot start the proxy on 127.0.0.1: {error}"));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        // A CA file that cannot be used is better told now than as a failure of every request.
-        tls::config(tls::Protocol::Http)
-            .map_err(|error| Error::new(error).next("Correct or unset the variable that names it."))?;
         let launching = ProfileId(u16::try_from(settings.launching).unwrap_or(0));
         let journal = Journal::open(&std::env::temp_dir());
         let wallet = Wallet::new(settings.members.iter().map(|member| member.codex_home.clone()));
@@ -117,6 +123,7 @@ impl Proxy {
             secret: secret()?,
             authority: address.to_string(),
             base: settings.base,
+            limits: Limits::from_env(|name| std::env::var(name).ok()),
             launching,
             ledger: Ledger::new(settings.members.len(), launching),
             wallet,
@@ -136,7 +143,7 @@ impl Proxy {
             shared.base
         ));
         listener::start(Arc::clone(&shared), listener).map_err(cannot)?;
-        check::learn_in_background(&shared);
+        placement::learn_in_background(&shared);
         Ok(Proxy { shared })
     }
 
@@ -144,6 +151,12 @@ impl Proxy {
     pub fn base_urls(&self) -> (String, String) {
         let root = format!("http://{}/{}", self.shared.authority, self.shared.secret);
         (format!("{root}{}", route::BACKEND_MOUNT), format!("{root}{}", route::MODEL_MOUNT))
+    }
+
+    /// Writes to state.json, while codex starts, that this run chose the launching profile; `activate`: and that it is the
+    /// active one from now on.
+    pub fn remember_launch(&self, activate: bool) {
+        self.shared.saver.launched(self.shared.name(self.shared.launching), activate);
     }
 
     /// For what is learned of the profiles elsewhere.
@@ -154,7 +167,7 @@ impl Proxy {
     /// Codex has ended: what is left to write is written.
     pub fn finish(&self) {
         self.shared.saver.finish(&self.shared.journal);
-        self.shared.journal.note(Marker::Exchange, format_args!("end=run"));
+        self.shared.journal.line(format_args!("runtime proxy ended"));
     }
 }
 

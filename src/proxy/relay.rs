@@ -15,8 +15,6 @@ use std::time::{Duration, Instant};
 
 /// All that is kept of a stream, whatever the speeds (spec S-61).
 const BUFFER: usize = 64 * 1024;
-/// Longer than codex's own idle limit of 300 s, so that codex is the one who decides (`wire.md` 11).
-pub const IDLE_LIMIT: Duration = Duration::from_secs(330);
 
 /// How a relay ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +25,7 @@ pub enum End {
     Upstream(Cause),
     /// Codex went away.
     Client,
-    /// Nothing moved for [`IDLE_LIMIT`].
+    /// Nothing moved for as long as the limits allow.
     Idle,
 }
 
@@ -68,7 +66,7 @@ pub fn run(
     pending.append(&mut answer.early);
     seen(&mut answer.tap);
     let mut relayed = Relayed { end: End::Whole, bytes: 0, keep, first: None };
-    let end = pump(&mut answer, client, pending, &mut relayed, seen);
+    let end = pump(&mut answer, client, pending, shared.limits.stream_idle, &mut relayed, seen);
     relayed.bytes = relayed.bytes.saturating_sub(head_len);
     if let End::Upstream(_) | End::Idle = end {
         relayed.keep = false;
@@ -86,11 +84,12 @@ fn pump(
     answer: &mut Answer,
     client: &mut Client,
     mut pending: Vec<u8>,
+    idle: Duration,
     relayed: &mut Relayed,
     mut seen: impl FnMut(&mut Tap),
 ) -> End {
     let mut start = 0;
-    let mut until = clock::now() + IDLE_LIMIT;
+    let mut until = clock::now() + idle;
     // A full read says that more is there: no need to ask poll(2) first.
     let mut eager = answer.stream.buffered();
     loop {
@@ -101,7 +100,7 @@ fn pump(
                     relayed.bytes += taken as u64;
                     let now = clock::now();
                     relayed.first.get_or_insert(now);
-                    until = now + IDLE_LIMIT;
+                    until = now + idle;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -3,16 +3,16 @@
 //! socket is ended so that codex comes back with its full input (`wire.md` 0.6, 3.5). What events mean is `verdict`'s.
 
 use super::affinity::Key;
+use super::dial::{self, Dialled, Link, Opening};
 use super::downstream::Client;
 use super::journal::{Marker, Tag};
-use super::relay::IDLE_LIMIT;
-use super::rotate::{self, HOLD_BYTES, HOLD_TIME, Outcome, Tried};
+use super::limits::HOLD_BYTES;
+use super::rotate::Outcome;
 use super::select::{Ask, Decision, Why};
 use super::tap::EVENT_PREFIX;
 use super::turn::{self, Asking, Turn, Waiting};
 use super::verdict::{self, Event, Trouble};
-use super::websocket::{self, Dialled, Link, Opening};
-use super::{ProfileId, Shared, exchange};
+use super::{ProfileId, Shared, record};
 use crate::net::stream::Stream;
 use crate::sys::clock;
 use crate::sys::poll::{self, Watch};
@@ -40,6 +40,14 @@ enum Over {
     Idle,
     Malformed,
     TooLarge,
+}
+
+/// What the search for another profile came to.
+enum Another {
+    Link(Box<Link>),
+    /// Somebody who is not out, and answers a handshake with something else than a socket (426).
+    NoSocket,
+    Nobody,
 }
 
 struct Session<'a> {
@@ -156,31 +164,28 @@ impl Session<'_> {
         match &self.turn {
             Turn::Idle | Turn::Asking(_) => None,
             Turn::Waiting(waiting) => Some(match waiting.heard_since {
-                Some(since) if waiting.holding => since + HOLD_TIME,
-                None if waiting.may_replay() => waiting.since + FIRST_EVENT,
-                _ => waiting.since + IDLE_LIMIT,
+                Some(since) if waiting.holding => since + self.shared.limits.hold,
+                None if waiting.may_replay() && !waiting.patient => waiting.since + FIRST_EVENT,
+                _ => waiting.last + self.shared.limits.stream_idle,
             }),
-            Turn::Open { last } => Some(*last + IDLE_LIMIT),
+            Turn::Open { last } => Some(*last + self.shared.limits.stream_idle),
         }
     }
 
     fn late(&mut self) -> Result<(), Over> {
-        let now = clock::now();
         match &mut self.turn {
             Turn::Waiting(waiting) if waiting.heard_since.is_some() && waiting.holding => {
                 let bytes = waiting.held.len();
                 self.shared.journal.mark(self.tag, Marker::LookaheadTimeout, format_args!("bytes={bytes}"));
                 self.to_client.push(&waiting.release());
-                waiting.since = now;
                 Ok(())
             }
-            Turn::Waiting(waiting) if waiting.heard_since.is_none() && waiting.may_replay() => {
+            Turn::Waiting(waiting) if waiting.heard_since.is_none() && waiting.may_replay() && !waiting.patient => {
                 let ask = Ask { tried: waiting.tried.clone(), ..Ask::default() };
                 if self.shared.ledger.has_alternative(&ask, self.link.id, &self.shared.wallet) {
                     return self.trouble(&Trouble::Transport, &[]);
                 }
-                // Nobody else to ask: as patient as codex.
-                waiting.message = None;
+                waiting.patient = true;
                 Ok(())
             }
             _ => Err(Over::Idle),
@@ -239,9 +244,9 @@ impl Session<'_> {
             _ => None,
         };
         if let Some(mut ask) = better
-            && let Some(link) = self.another(&mut ask)?
+            && let Another::Link(link) = self.another(&mut ask)?
         {
-            self.switch(link);
+            self.switch(*link);
         }
         let repeated = turn::turn_state(asking.text.bytes());
         if let Turn::Waiting(waiting) = &mut self.turn {
@@ -309,7 +314,8 @@ impl Session<'_> {
             self.judged = Some(verdict::of_event(self.heard.bytes()));
         }
         if let Turn::Waiting(waiting) = &mut self.turn {
-            waiting.heard_since.get_or_insert_with(clock::now);
+            waiting.last = clock::now();
+            waiting.heard_since.get_or_insert(waiting.last);
             waiting.message_bytes.extend_from_slice(raw);
             match self.judged.clone() {
                 None => Ok(()),
@@ -318,8 +324,12 @@ impl Session<'_> {
                     Ok(())
                 }
                 Some(Event::Trouble(trouble)) => {
-                    // An error is short; a long one is waited for, so that it can be passed on whole.
+                    // An error is short: its end is waited for, so that it can be passed on whole.
+                    if !ended && waiting.message_bytes.len() <= HOLD_BYTES {
+                        return Ok(());
+                    }
                     if !ended {
+                        self.commit();
                         return Ok(());
                     }
                     let message = std::mem::take(&mut waiting.message_bytes);
@@ -372,9 +382,9 @@ impl Session<'_> {
         self.to_client.push(&waiting.release());
         self.to_client.push(&waiting.message_bytes);
         let id = self.link.id;
-        rotate::note_commit(self.shared, self.tag, id, self.opening.session, true);
+        record::commit(self.shared, self.tag, id, self.opening.session, true);
         if let Some(response) = waiting.response_id {
-            exchange::learn_response(self.shared, &response, id);
+            record::response(self.shared, &response, id);
         }
         if let Some(turn_state) = waiting.turn_state {
             self.shared.ledger.learn(Key::TurnState(&turn_state), id);
@@ -394,7 +404,7 @@ impl Session<'_> {
         match event {
             Event::Completed => self.shared.ledger.succeed(self.link.id, self.opening.session),
             // Too late for this turn, in time for the next.
-            Event::Trouble(trouble) => rotate::record(self.shared, self.tag, self.link.id, trouble, self.link.token),
+            Event::Trouble(trouble) => record::trouble(self.shared, self.tag, self.link.id, trouble, self.link.token),
             _ => {}
         }
         self.link.turns += 1;
@@ -412,18 +422,18 @@ impl Session<'_> {
                 let mut ask =
                     Ask { session: Some(self.link.id), movable: true, tried: waiting.tried.clone(), owner: None };
                 match self.another(&mut ask)? {
-                    Some(link) => {
-                        self.replay(link);
+                    Another::Link(link) => {
+                        self.replay(*link);
                         Ok(())
                     }
-                    None => Err(Over::Upstream),
+                    Another::NoSocket | Another::Nobody => Err(Over::Upstream),
                 }
             }
             Turn::Waiting(_) => self.trouble(&Trouble::Transport, &[]),
             Turn::Open { .. } => {
                 let name = self.shared.name(self.link.id);
                 self.shared.journal.mark(self.tag, Marker::StreamReadError, format_args!("profile={name}"));
-                rotate::record(self.shared, self.tag, self.link.id, &Trouble::Transport, self.link.token);
+                record::trouble(self.shared, self.tag, self.link.id, &Trouble::Transport, self.link.token);
                 Err(Over::Upstream)
             }
             Turn::Idle | Turn::Asking(_) => Err(Over::Upstream),
@@ -433,19 +443,27 @@ impl Session<'_> {
     /// This account does not serve the turn, and codex has heard no output: the turn moves if it can. `message` is what
     /// the upstream said of it, as frames.
     fn trouble(&mut self, trouble: &Trouble, message: &[u8]) -> Result<(), Over> {
-        rotate::record(self.shared, self.tag, self.link.id, trouble, self.link.token);
+        record::trouble(self.shared, self.tag, self.link.id, trouble, self.link.token);
         let id = self.link.id;
         let Turn::Waiting(waiting) = &mut self.turn else { return Ok(()) };
         waiting.tried.push(id);
         let said = [waiting.held.as_slice(), message].concat();
         waiting.keep_refusal(trouble, said);
         let mut ask = Ask { movable: true, tried: waiting.tried.clone(), ..Ask::default() };
-        if waiting.may_replay() {
-            if let Some(link) = self.another(&mut ask)? {
-                self.replay(link);
-                return Ok(());
+        let elsewhere = if waiting.may_replay() {
+            match self.another(&mut ask)? {
+                Another::Link(link) => {
+                    self.replay(*link);
+                    return Ok(());
+                }
+                // Codex comes back, hears that answer to its handshake, and goes on over HTTP.
+                Another::NoSocket => true,
+                Another::Nobody => false,
             }
-        } else if self.shared.ledger.has_alternative(&ask, id, &self.shared.wallet) && self.may_bounce() {
+        } else {
+            self.shared.ledger.has_alternative(&ask, id, &self.shared.wallet)
+        };
+        if elsewhere && self.may_bounce() {
             self.shared.journal.mark(
                 self.tag,
                 Marker::WebsocketBounce,
@@ -475,24 +493,19 @@ impl Session<'_> {
     }
 
     /// A link with another profile, by the rules of `ask`.
-    fn another(&mut self, ask: &mut Ask) -> Result<Option<Link>, Over> {
+    fn another(&mut self, ask: &mut Ask) -> Result<Another, Over> {
         let mut attempts = 0;
-        let outcome = rotate::run(self.shared, self.tag, ask, &mut attempts, |id, credential, _| {
-            match websocket::dial(self.shared, self.client, self.opening, id, credential) {
-                // In the middle of a session only an open socket helps.
-                Tried::Commit(Dialled::Answer(answer)) => Tried::Trouble(Trouble::Transport, Dialled::Answer(answer)),
-                tried => tried,
-            }
-        });
+        let outcome = dial::open(self.shared, self.client, self.opening, ask, self.tag, &mut attempts);
         if let Turn::Waiting(waiting) = &mut self.turn {
             waiting
                 .tried
                 .extend(ask.tried.iter().filter(|id| !waiting.tried.contains(id)).copied().collect::<Vec<ProfileId>>());
         }
         match outcome {
-            Outcome::Won(_, Dialled::Open(link, _)) => Ok(Some(*link)),
+            Outcome::Won(_, Dialled::Open(link, _)) => Ok(Another::Link(link)),
+            Outcome::Won(_, Dialled::Answer(_)) => Ok(Another::NoSocket),
             Outcome::ClientGone => Err(Over::Client),
-            _ => Ok(None),
+            Outcome::Refused(..) | Outcome::Nobody(_) => Ok(Another::Nobody),
         }
     }
 

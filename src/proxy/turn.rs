@@ -101,6 +101,10 @@ pub struct Waiting {
     pub message_bytes: Vec<u8>,
     /// When it was sent to this upstream.
     pub since: Instant,
+    /// When the upstream last said something, or else was asked.
+    pub last: Instant,
+    /// Nobody else can be asked: the upstream may take its time.
+    pub patient: bool,
     /// When the upstream first said something.
     pub heard_since: Option<Instant>,
     pub tried: Vec<ProfileId>,
@@ -119,6 +123,8 @@ impl Waiting {
             holding: true,
             message_bytes: Vec::new(),
             since: now,
+            last: now,
+            patient: false,
             heard_since: None,
             tried: Vec::new(),
             response_id: None,
@@ -151,6 +157,8 @@ impl Waiting {
         self.held.clear();
         self.message_bytes.clear();
         self.since = now;
+        self.last = now;
+        self.patient = false;
         self.heard_since = None;
         self.response_id = None;
         self.turn_state = None;

@@ -7,6 +7,8 @@ mod cli;
 mod layers;
 mod older;
 mod profiles;
+mod proxy_guard;
+mod proxy_http;
 mod quota;
 mod rotation;
 mod run;

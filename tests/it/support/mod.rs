@@ -4,6 +4,7 @@
 // Every test file uses another part.
 #![allow(dead_code)]
 
+pub mod behind;
 pub mod codex;
 pub mod raw;
 pub mod run;
