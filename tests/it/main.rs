@@ -5,6 +5,7 @@
 
 mod cli;
 mod layers;
+mod older;
 mod profiles;
 mod proxy_guard;
 mod proxy_http;
@@ -12,7 +13,9 @@ mod proxy_tls;
 mod proxy_websocket;
 mod quota;
 mod rotation;
+mod run;
 mod standin_probe;
 mod standin_self;
 mod support;
 mod terminal;
+mod tls;

@@ -354,6 +354,35 @@ fn a_continuation_stays_with_its_account() {
     assert_nothing_foreign(&scene);
 }
 
+#[test]
+fn a_failure_that_is_no_quota_does_not_move_a_chain() {
+    let script =
+        both().on("first", Kind::Turn, [Behave::tool_call("echo standin"), Behave::plain_error(500), Behave::ok()]);
+    let scene = Scene::new("chain", &BOTH, script);
+    let output = scene.exec(&["Say hello"]).output().expect(0);
+    assert_eq!(output.stdout.trim_end(), "Hello from first.");
+    let asked = ["first handshake", "first prewarm+", "first turn+", "first turn", "first handshake", "first turn+"];
+    assert_eq!(scene.asked(), asked, "codex came back, to the same account");
+}
+
+#[test]
+fn what_is_no_quota_is_passed_on_untouched() {
+    for (behave, words) in [
+        (Behave::plain_error(400), r#"{"error":{"message":"stand-in says no","type":"standin_error"}}"#),
+        (Behave::plain_429(None), "exceeded retry limit, last status: 429 Too Many Requests"),
+        (Behave::encrypted_content_400(), "invalid_encrypted_content"),
+    ] {
+        let scene = Scene::new("pass", &BOTH, http(&BOTH).on("first", Kind::Post, [behave.clone()]));
+        let output = scene.exec(&["Say hello"]).output().expect(1);
+        let asked = scene.asked();
+        assert!(asked.iter().all(|line| line.starts_with("first ")), "{behave:?} {asked:?}");
+        let direct = scene.direct("first", &["Say hello"]).expect(1);
+        assert!(last_words(&output)[0].contains(words), "{}", output.stderr);
+        assert_eq!(last_words(&output), last_words(&direct));
+        assert_eq!(scene.asked()[asked.len()..], asked);
+    }
+}
+
 // Logins
 
 #[test]

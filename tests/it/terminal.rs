@@ -2,8 +2,8 @@
 //! and Ctrl+C is its own.
 
 use crate::support::scene::{PATIENCE, SOON, Scene};
-use crate::support::standin::behave::{Behave, QuotaForm, Stage, Where};
-use crate::support::standin::record::Record;
+use crate::support::standin::behave::{Behave, Point, QuotaForm, Stage, Where};
+use crate::support::standin::record::{Finished, Record};
 use crate::support::standin::script::{Kind, Script};
 use crate::support::tmux::Tmux;
 use std::time::{Duration, Instant};
@@ -15,17 +15,23 @@ fn both() -> Script {
 }
 
 /// `prodex run` on a screen, in a directory that codex trusts.
-struct Screen {
-    tmux: Tmux,
-    scene: Scene,
+pub struct Screen {
+    pub tmux: Tmux,
+    pub scene: Scene,
 }
 
 impl Screen {
     /// Up to codex's prompt.
     #[track_caller]
-    fn open(scene: Scene) -> Screen {
+    pub fn open(scene: Scene) -> Screen {
+        Screen::open_with(scene, "")
+    }
+
+    /// The same with these lines first in config.toml.
+    #[track_caller]
+    pub fn open_with(scene: Scene, config: &str) -> Screen {
         let config = format!(
-            "check_for_update_on_startup = false\n[projects.\"{}\"]\ntrust_level = \"trusted\"\n",
+            "check_for_update_on_startup = false\n{config}\n[projects.\"{}\"]\ntrust_level = \"trusted\"\n",
             scene.space.work().display()
         );
         std::fs::write(scene.space.profile_home("first").join("config.toml"), config).expect("a config.toml");
@@ -36,29 +42,48 @@ impl Screen {
 
     /// Types, and waits for what the answer must be.
     #[track_caller]
-    fn ask(&self, prompt: &str, answer: &str) {
-        // Enter right behind the text would be a pasted line end.
-        self.tmux.send_keys(&["-l", prompt]);
-        self.tmux.wait_for(&format!("› {prompt}"), PATIENCE);
-        self.tmux.send_keys(&["Enter"]);
-        let screen = self.tmux.wait_for(answer, PATIENCE);
+    pub fn ask(&self, prompt: &str, answer: &str) {
+        self.prompt(prompt, || self.tmux.capture().contains(answer));
+        let screen = self.tmux.capture();
+        let since = screen.rfind(&format!("› {prompt}")).unwrap_or(0);
         for trouble in ["rror", "Reconnecting", "Falling back", "usage limit", "■"] {
-            assert!(!screen.contains(trouble), "{trouble} in:\n{screen}");
+            assert!(!screen[since..].contains(trouble), "{trouble} in:\n{screen}");
         }
     }
 
-    /// The user's own thread: codex asks for a title on the side.
-    fn asked(&self) -> Vec<String> {
-        let titles = |record: &Record| {
-            let metadata = record.header("x-codex-turn-metadata").unwrap_or_default();
-            metadata.contains("thread_title") || String::from_utf8_lossy(&record.body).contains("thread_title")
+    /// Types and sends, until something has come of it.
+    #[track_caller]
+    pub fn prompt(&self, prompt: &str, done: impl Fn() -> bool) {
+        self.tmux.send_keys(&["-l", prompt]);
+        self.tmux.wait_for(&format!("› {prompt}"), PATIENCE);
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            // Too close behind the text it is a pasted line end; on an empty prompt it is nothing.
+            self.tmux.send_keys(&["Enter"]);
+            let again = Instant::now() + Duration::from_secs(1);
+            while Instant::now() < again {
+                if done() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        panic!("nothing came of {prompt:?}:\n{}", self.tmux.capture());
+    }
+
+    /// Of the user's own thread, which is the first: codex asks for a title on the side.
+    pub fn asked(&self) -> Vec<String> {
+        let thread = |record: &Record| {
+            let id = record.header("session-id").or(record.header("session_id"));
+            id.expect("a session id").to_owned()
         };
-        self.scene.asked_but(titles)
+        let users = self.scene.model_records().first().map(thread);
+        self.scene.asked_but(|record| Some(thread(record)) != users)
     }
 
     /// Ctrl+C until codex is gone, as its user does: the first may still interrupt a turn, or only ask.
     #[track_caller]
-    fn quit(self) {
+    pub fn quit(self) {
         for _ in 0..5 {
             self.tmux.send_keys(&["C-c"]);
             let until = Instant::now() + Duration::from_secs(3);
@@ -132,5 +157,22 @@ fn rotates_over_http() {
     screen.scene.backend.set("second", Kind::Post, [Behave::answer("And again.")]);
     screen.ask("Say it again", "And again.");
     assert_eq!(screen.asked(), ["first handshake", "first post", "second post+", "second post+"]);
+    screen.quit();
+}
+
+#[test]
+fn an_interrupt_is_codexs_own() {
+    let script = both().on("first", Kind::Turn, [Behave::hang(Point::AfterDeltas(1))]);
+    let screen = Screen::open(Scene::new("tui", &BOTH, script));
+    let speaks = |record: &Record| record.is("first", &Kind::Turn) && record.output_began;
+    screen.prompt("Say hello", || screen.scene.backend.records().iter().any(speaks));
+    screen.tmux.send_keys(&["C-c"]);
+    screen.tmux.wait_for("interrupted", PATIENCE);
+    // The turn is gone upstream as well, and the next one is served.
+    screen.scene.backend.wait_for("the leave", PATIENCE, |records| {
+        records.iter().any(|record| record.is("first", &Kind::Turn) && record.finished == Finished::ClientGone)
+    });
+    screen.scene.backend.set("first", Kind::Turn, [Behave::ok()]);
+    screen.ask("Say it again", "Hello from first.");
     screen.quit();
 }
