@@ -1,6 +1,8 @@
 //! The runtime log: 0.2.38's line format and markers (`original.md` D.10), one file for a run, readable by its user alone.
 //! Holds ids, names and numbers; callers give it no token, prompt, output or e-mail. Errors of the disk end nothing: the
-//! run matters more than its log.
+//! run matters more than its log. `read` reads it back.
+
+pub mod read;
 
 use super::route::Lane;
 use crate::sys::clock;

@@ -17,6 +17,7 @@ pub mod guard;
 pub mod health;
 pub mod journal;
 pub mod lane;
+pub mod launch;
 pub mod ledger;
 pub mod limits;
 pub mod listener;
@@ -38,7 +39,7 @@ pub mod workspace;
 use crate::config::Config;
 use crate::error::Error;
 use crate::net::tls;
-use crate::wire::url::Url;
+use crate::wire::url::{Scheme, Url};
 use connections::Connections;
 use cookies::Jar;
 use credentials::Wallet;
@@ -48,6 +49,7 @@ use ledger::Ledger;
 use limits::Limits;
 use placement::Placements;
 use route::Lane;
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -120,6 +122,10 @@ impl Proxy {
         let cannot = |error: std::io::Error| Error::new(format!("cannot start the proxy on 127.0.0.1: {error}"));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
+        if settings.base.scheme == Scheme::Https {
+            tls::check_named_files()
+                .map_err(|error| Error::new(error).next("Correct or unset the variable that names it."))?;
+        }
         let launching = ProfileId(u16::try_from(settings.launching).unwrap_or(0));
         let limits = Limits::from_env(|name| std::env::var(name).ok());
         let journal = Journal::open(&std::env::temp_dir());
@@ -153,10 +159,9 @@ impl Proxy {
         Ok(Proxy { shared })
     }
 
-    /// What codex's `chatgpt_base_url` and `openai_base_url` must be (`wire.md` 0.2 F).
-    pub fn base_urls(&self) -> (String, String) {
-        let root = format!("http://{}/{}", self.shared.authority, self.shared.secret);
-        (format!("{root}{}", route::BACKEND_MOUNT), format!("{root}{}", route::MODEL_MOUNT))
+    /// Arguments that lead codex here.
+    pub fn overrides(&self) -> [OsString; 4] {
+        launch::overrides(&self.shared.authority, &self.shared.secret)
     }
 
     /// Writes to state.json, while codex starts, that this run chose the launching profile; `activate`: and that it is the
@@ -199,8 +204,8 @@ impl Briefing {
     }
 }
 
-/// 128 random bits in hex.
-fn secret() -> Result<String, Error> {
+/// What the first path segment of a run is: 128 random bits in hex.
+pub fn secret() -> Result<String, Error> {
     use std::fmt::Write;
     let mut bytes = [0; 16];
     tls::random(&mut bytes).map_err(Error::new)?;

@@ -4,7 +4,9 @@
 #![allow(clippy::doc_markdown)]
 
 mod cli;
+mod doctor;
 mod layers;
+mod login;
 mod older;
 mod profiles;
 mod proxy_guard;

@@ -985,7 +985,7 @@ fn eighty_idle_sockets_keep_no_request_out() {
     for socket in &mut sockets {
         assert_eq!(types(&socket.read_events().expect("a turn")), CLEAN);
     }
-    assert!(behind.ask(&mut behind.client(), b"{}").text().contains("Hello from alpha."));
+    assert!(behind.ask(&mut behind.client(), b"{}").text().contains("Hello from "));
     drop(sockets);
     until("all are gone", || (behind.open_files() < 30).then_some(()));
     behind.assert_well(3);
@@ -1007,8 +1007,8 @@ fn seventy_streams_at_once_all_complete() {
         assert!(answer.whole && answer.text().contains("response.completed"), "{}", answer.text());
     }
     drop(clients);
-    // However they are spread, each was asked once.
-    assert_eq!(NAMES.map(|name| backend.of(name, &Kind::Post).len()).iter().sum::<usize>(), 70);
+    // More than a few at once are spread: the other account takes some of them.
+    assert_eq!(backend.of("alpha", &Kind::Post).len() + backend.of("beta", &Kind::Post).len(), 70);
     behind.assert_well(70);
 }
 
