@@ -252,7 +252,7 @@ mod tests {
         let dir = dir("own");
         assert!(matches!(latest(&dir), Err(NoLog::Never)));
         let journal = Journal::open(&dir);
-        let tag = Tag { request: 1, transport: "http" };
+        let tag = Tag { request: 1, lane: crate::proxy::route::Lane::Responses };
         journal.line(format_args!("runtime proxy started listen_addr=127.0.0.1:1"));
         journal.mark(tag, Marker::QuotaBlocked, format_args!("profile=main reason=quota"));
         journal.note(Marker::ProfileCommit, format_args!("profile=second switched=true"));
