@@ -6,7 +6,8 @@ use super::{find_codex, load, warn};
 use crate::cli;
 use crate::config::Config;
 use crate::error::{Error, Outcome};
-use crate::profile::{self, Profile, auth, provider};
+use crate::profile::auth::{self, Auth};
+use crate::profile::{self, Profile, provider};
 use crate::proxy::{Member, Proxy, Settings, launch, saver};
 use crate::state::{State, store};
 use crate::sys::child::{self, Program};
@@ -21,7 +22,12 @@ pub fn run(config: &Config, args: &cli::Run) -> Outcome {
             .next("Correct --base-url or CODEX_CHATGPT_BASE_URL.")
     })?;
     let binary = find_codex(config)?;
-    let chosen = if args.skip_quota_check || auth::read(&wanted.codex_home).tokens().is_none() {
+    let login = auth::read(&wanted.codex_home);
+    if let Some(problem) = unusable(&login) {
+        // Codex starts all the same: logging in is its business.
+        warn(&format!("{problem} in profile '{0}'. Log in with `prodex login -p {0}`.", wanted.name));
+    }
+    let chosen = if args.skip_quota_check || login.tokens().is_none() {
         Chosen::unchecked(wanted)
     } else {
         preflight::check(&state, wanted, base_url, !args.no_auto_rotate)?
@@ -67,12 +73,24 @@ fn behind_proxy(
     proxy.remember_launch(chosen.rotated);
     chosen.inform(&proxy, profiles);
     program.args.splice(0..0, proxy.overrides());
-    for name in launch::NO_PROXY {
-        program.env.push((name.into(), launch::with_loopback(std::env::var(name).ok().as_deref()).into()));
+    // Programs look at one of the two spellings: what the user set in only one must not vanish behind ours in the other.
+    for (name, other) in [("NO_PROXY", "no_proxy"), ("no_proxy", "NO_PROXY")] {
+        let list = std::env::var(name).or_else(|_| std::env::var(other)).ok();
+        program.env.push((name.into(), launch::with_loopback(list.as_deref()).into()));
     }
     let status = child::run(program).map_err(|error| cannot_run(program, &error))?;
     proxy.finish();
     Ok(child::exit_code(status))
+}
+
+/// What is wrong with a login that codex will not complain of before it has failed for a minute.
+fn unusable(login: &Auth) -> Option<String> {
+    match login {
+        Auth::Missing => Some("nobody is logged in".to_owned()),
+        Auth::Unreadable(why) => Some(format!("auth.json cannot be read ({why})")),
+        Auth::Invalid(why) => Some(why.clone()),
+        _ => None,
+    }
 }
 
 /// The profiles that the proxy may use, the launching one among them; fewer than two: no proxy.

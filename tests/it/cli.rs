@@ -48,7 +48,7 @@ fn a_bad_command_line_is_one_line_on_stderr_and_exit_2() {
     ];
     for (args, expected) in rows {
         let mut command = Command::new(env!("CARGO_BIN_EXE_prodex"));
-        let output = command.args(args).env_clear().env("HOME", "/nonexistent").output().expect("prodex runs");
+        let output = command.args(args).env_clear().env("HOME", "/dev/null/nowhere").output().expect("prodex runs");
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
         assert!(output.stdout.is_empty(), "{args:?}");

@@ -6,8 +6,16 @@
 mod cli;
 mod doctor;
 mod layers;
+mod older;
 mod profiles;
+mod proxy_guard;
+mod proxy_http;
+mod proxy_websocket;
 mod quota;
+mod rotation;
+mod run;
 mod standin_probe;
 mod standin_self;
 mod support;
+mod terminal;
+mod tls;
