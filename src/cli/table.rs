@@ -108,10 +108,13 @@ pub const COMMANDS: &[Spec] = &[
     },
     spec(&["current"], "Show the active profile"),
     Spec {
-        arguments: &[argument("[CODEX_ARG]...", "Passed to `codex login` unchanged, e.g. --device-auth")],
-        flags: &[profile("Log in to this existing profile")],
+        arguments: &[argument("[CODEX_ARG]...", "Passed to `codex login` unchanged, e.g. --device-auth or status")],
+        flags: &[profile("Log in to this existing profile, whatever the account")],
         passthrough: true,
-        ..spec(&["login"], "Log in to a profile with `codex login`")
+        more: "Without -p the account decides: the profile that has it is updated, a new account becomes a new\n\
+               profile named after its e-mail. That profile becomes active. `login status` asks about the active\n\
+               profile. An API key needs -p: it has no e-mail.",
+        ..spec(&["login"], "Log in with `codex login`; a new account becomes a profile")
     },
     Spec {
         arguments: &[argument("[NAME]", "Profile to log out (default: the active one)")],

@@ -39,7 +39,7 @@ pub mod workspace;
 use crate::config::Config;
 use crate::error::Error;
 use crate::net::tls;
-use crate::wire::url::Url;
+use crate::wire::url::{Scheme, Url};
 use connections::Connections;
 use cookies::Jar;
 use credentials::Wallet;
@@ -122,6 +122,10 @@ impl Proxy {
         let cannot = |error: std::io::Error| Error::new(format!("cannot start the proxy on 127.0.0.1: {error}"));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
+        if settings.base.scheme == Scheme::Https {
+            tls::check_named_files()
+                .map_err(|error| Error::new(error).next("Correct or unset the variable that names it."))?;
+        }
         let launching = ProfileId(u16::try_from(settings.launching).unwrap_or(0));
         let limits = Limits::from_env(|name| std::env::var(name).ok());
         let journal = Journal::open(&std::env::temp_dir());

@@ -42,7 +42,7 @@ fn a_bad_command_line_is_one_line_on_stderr_and_exit_2() {
         (&["quoat"][..], "Did you mean `prodex quota`?"),
         (&["quota", "--al"], "Did you mean `--all`?"),
         (&["use"], "NAME is missing"),
-        (&["login"], "prodex login -p NAME"),
+        (&["login", "--with-api-key"], "prodex login -p NAME"),
         (&["run", "--auto-rotate", "--no-auto-rotate"], "exclude each other"),
         (&["a\nb\u{1b}[2J"], "unknown command 'a b [2J'"),
     ];

@@ -6,6 +6,7 @@
 mod cli;
 mod doctor;
 mod layers;
+mod login;
 mod older;
 mod profiles;
 mod proxy_guard;

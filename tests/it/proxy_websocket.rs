@@ -985,7 +985,7 @@ fn eighty_idle_sockets_keep_no_request_out() {
     for socket in &mut sockets {
         assert_eq!(types(&socket.read_events().expect("a turn")), CLEAN);
     }
-    assert!(behind.ask(&mut behind.client(), b"{}").text().contains("Hello from alpha."));
+    assert!(behind.ask(&mut behind.client(), b"{}").text().contains("Hello from "));
     drop(sockets);
     until("all are gone", || (behind.open_files() < 30).then_some(()));
     behind.assert_well(3);
@@ -1005,7 +1005,8 @@ fn seventy_streams_at_once_all_complete() {
         assert!(answer.whole && answer.text().contains("response.completed"), "{}", answer.text());
     }
     drop(clients);
-    assert_eq!(backend.of("alpha", &Kind::Post).len(), 70);
+    // More than a few at once are spread: the other account takes some of them.
+    assert_eq!(backend.of("alpha", &Kind::Post).len() + backend.of("beta", &Kind::Post).len(), 70);
     behind.assert_well(70);
 }
 

@@ -50,7 +50,19 @@ pub fn respond(
     });
     headers.extend(behave.headers.iter().cloned());
     line.shared.update(at, |record| record.status = Some(status));
-    write_head(&mut line.stream, behave, http::head(status, &headers).as_bytes())?;
+    let head = http::head(status, &headers);
+    if let Reply::Whole { body: bytes, .. } = reply
+        && behave.cut.is_none()
+        && behave.hold.is_none()
+        && behave.chunk_bytes.is_none()
+        && body.framing == Framing::Length
+    {
+        // In one piece, as a real server sends a short answer: codex reads of a refused handshake what has come with its
+        // head, and knows no usage limit in half a body.
+        line.stream.write(&[head.as_bytes(), bytes].concat())?;
+        return Ok(behave.length_lie == 0 && !behave.early);
+    }
+    write_head(&mut line.stream, behave, head.as_bytes())?;
     match reply {
         Reply::Whole { body: bytes, .. } => {
             if behave.cut.is_some_and(|(point, _)| matches!(point, Point::InsideDelta(_))) {

@@ -114,7 +114,8 @@ fn examine(config: &Config, patient: &Patient, findings: &mut Vec<Finding>) {
         Auth::Unreadable(why) | Auth::Invalid(why) => {
             find("login_unusable", format!("the login of profile '{name}' cannot be used: {why}"), login);
         }
-        Auth::ApiKey | Auth::ChatGpt(_) | Auth::Other(_) => {}
+        // The keyring has a finding of its own below.
+        Auth::ApiKey | Auth::ChatGpt(_) | Auth::Keyring { .. } | Auth::Other(_) => {}
     }
     let file = home.join("auth.json");
     if let Ok(meta) = file.symlink_metadata() {
