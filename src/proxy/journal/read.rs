@@ -232,6 +232,7 @@ fn spread(mut values: Vec<u64>) -> Option<Spread> {
 mod tests {
     use super::super::{Journal, Tag};
     use super::*;
+    use crate::proxy::route::Lane;
     use std::os::unix::fs::symlink;
 
     const STAMPED: &str = "[2026-11-25 07:16:03.123 +00:00] ";
@@ -252,7 +253,7 @@ mod tests {
         let dir = dir("own");
         assert!(matches!(latest(&dir), Err(NoLog::Never)));
         let journal = Journal::open(&dir);
-        let tag = Tag { request: 1, lane: crate::proxy::route::Lane::Responses };
+        let tag = Tag { request: 1, lane: Lane::Responses };
         journal.line(format_args!("runtime proxy started listen_addr=127.0.0.1:1"));
         journal.mark(tag, Marker::QuotaBlocked, format_args!("profile=main reason=quota"));
         journal.note(Marker::ProfileCommit, format_args!("profile=second switched=true"));
