@@ -25,6 +25,7 @@ pub mod model;
 pub mod placement;
 pub mod record;
 pub mod relay;
+pub mod renew;
 pub mod rotate;
 pub mod route;
 pub mod saver;
@@ -48,6 +49,7 @@ use lane::Lanes;
 use ledger::Ledger;
 use limits::Limits;
 use placement::Placements;
+use renew::Renewals;
 use route::Lane;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
@@ -92,6 +94,7 @@ pub struct Shared {
     pub connections: Connections,
     pub jar: Jar,
     pub placements: Placements,
+    pub renewals: Renewals,
     pub saver: saver::Saver,
     requests: AtomicU64,
 }
@@ -142,6 +145,7 @@ impl Proxy {
             connections: Connections::default(),
             jar: Jar::default(),
             placements: Placements::new(settings.members.len()),
+            renewals: Renewals::new(settings.members.len()),
             saver: saver::Saver::start(config.clone()),
             members: settings.members,
             journal,
