@@ -76,6 +76,9 @@ impl Ledger {
         let session = claims.session.and_then(|id| owner(Key::Session(id)));
         let response = claims.previous_response.as_deref().and_then(|id| owner(Key::Response(id)));
         let turn_state = claims.turn_state.and_then(|id| owner(Key::TurnState(id)));
+        // Codex repeats its first turn state to the end of the turn (`wire.md` 4). Where the session was served elsewhere
+        // since, the turn has moved, and does not go back to who refused it.
+        let turn_state = turn_state.filter(|issuer| session.is_none_or(|last| last == *issuer));
         Ask {
             owner: response.or(turn_state).or(session.filter(|_| by_session)),
             movable: claims.previous_response.is_none(),

@@ -168,6 +168,37 @@ fn http_out_at_the_second_request_of_a_turn() {
     assert_eq!(states[3], None, "a turn state is its account's own");
 }
 
+/// Codex repeats the turn state of the first account to the end of the turn: that must not lead back to it.
+#[test]
+fn http_a_turn_that_moved_stays_where_it_went() {
+    let script = http(&BOTH).on("first", Kind::Post, [Behave::tool_call("echo standin"), Behave::quota_status()]).on(
+        "second",
+        Kind::Post,
+        [Behave::tool_call("echo standin"), Behave::answer("Hello from second.")],
+    );
+    rotates(script, &["first handshake", "first post+", "first post", "second post+", "second post+"]);
+}
+
+/// The same over WebSocket, where the chain of responses leads.
+#[test]
+fn websocket_a_turn_that_moved_stays_where_it_went() {
+    let script = both().on("first", Kind::Turn, [Behave::tool_call("echo standin"), Behave::quota_event()]).on(
+        "second",
+        Kind::Turn,
+        [Behave::tool_call("echo standin"), Behave::answer("Hello from second.")],
+    );
+    let asked = [
+        "first handshake",
+        "first prewarm+",
+        "first turn+",
+        "first turn",
+        "second handshake",
+        "second turn+",
+        "second turn+",
+    ];
+    rotates(script, &asked);
+}
+
 #[test]
 fn http_out_at_the_second_turn() {
     let scene = Scene::new("resume", &BOTH, http(&BOTH));
@@ -451,6 +482,31 @@ fn a_401_of_the_launching_profile_reaches_codex_which_refreshes_its_login() {
         assert!(
             scene.backend.records().iter().any(|r| r.header("authorization") == Some(&format!("Bearer {renewed}")))
         );
+    }
+}
+
+/// It sees the refusal of a token once, in case that it knows a newer one; then others serve.
+#[test]
+fn a_401_of_the_launching_profile_is_told_once() {
+    for (script, kind, told, asked) in [
+        (
+            both(),
+            Kind::Handshake,
+            "upstream_handshake_refused profile=first status=401",
+            &["first handshake", "second handshake", "second prewarm+", "second turn+"][..],
+        ),
+        (
+            http(&BOTH),
+            Kind::Post,
+            "exchange profile=first status=401",
+            &["first handshake", "first post", "second post+"],
+        ),
+    ] {
+        let scene = Scene::new("401", &BOTH, script.on("first", kind, [Behave::unauthorized()]));
+        let output = scene.exec(&["Say hello"]).output().expect(0);
+        assert_eq!(output.stdout.trim_end(), "Hello from second.");
+        assert_eq!(scene.space.marked(told).len(), 1, "{:#?}", scene.space.runtime_logs());
+        assert_eq!(scene.asked(), asked);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::support::codex::{Call, Fake};
 use crate::support::run::{Output, Running};
-use crate::support::scene::{SOON, Scene};
+use crate::support::scene::{PATIENCE, SOON, Scene};
 use crate::support::standin::behave::{Behave, Point};
 use crate::support::standin::gate::Gate;
 use crate::support::standin::script::{Kind, Script};
@@ -193,17 +193,15 @@ fn loopback_joins_the_users_proxy_exceptions() {
 fn hanging() -> (Scene, Running) {
     let scene = Scene::new("signal", &BOTH, both().on("first", Kind::Turn, [Behave::hang(Point::BeforeHead)]));
     let running = scene.exec(&["Say hello"]).start();
-    scene.backend.wait_for("the turn", Duration::from_secs(60), |records| {
-        records.iter().any(|record| record.kind == Kind::Turn)
-    });
+    scene.backend.wait_for("the turn", PATIENCE, |records| records.iter().any(|record| record.kind == Kind::Turn));
     (scene, running)
 }
 
 #[test]
 fn an_interrupt_of_the_group_is_codexs_own() {
-    let (scene, running) = hanging();
+    let (scene, mut running) = hanging();
     running.signal_group("INT");
-    let output = running.wait(SOON).expect(1);
+    let output = running.ended(SOON).expect(1);
     assert!(output.stderr.contains("turn interrupted"), "{}", output.stderr);
     scene.nothing_left();
 }
@@ -211,42 +209,42 @@ fn an_interrupt_of_the_group_is_codexs_own() {
 #[test]
 fn a_signal_to_us_reaches_codex() {
     for (signal, code) in [("TERM", 143), ("HUP", 129)] {
-        let (scene, running) = hanging();
+        let (scene, mut running) = hanging();
         running.signal(signal);
-        running.wait(SOON).expect(code);
+        running.ended(SOON).expect(code);
         scene.nothing_left();
     }
 }
 
 #[test]
 fn an_interrupt_to_us_alone_ends_nothing() {
-    let (scene, running) = hanging();
+    let (scene, mut running) = hanging();
     running.signal("INT");
     running.signal("QUIT");
     running.signal("TERM");
-    running.wait(SOON).expect(143);
+    running.ended(SOON).expect(143);
     scene.nothing_left();
 }
 
 #[test]
 fn codex_ends_with_us_even_when_we_are_killed() {
-    let (scene, running) = hanging();
+    let (scene, mut running) = hanging();
     running.signal("KILL");
-    running.wait(SOON).expect(137);
+    running.ended(SOON).expect(137);
     scene.nothing_left();
 }
 
 #[test]
 fn what_codex_makes_of_a_signal_counts() {
     let (scene, fake) = faked(both(), "trap 'exit 3' TERM\necho ready\nwhile :; do sleep 0.02; done");
-    let running = scene.run(&["exec"]).start();
+    let mut running = scene.run(&["exec"]).start();
     let until = std::time::Instant::now() + SOON;
     while !running.stdout().contains("ready") {
         assert!(std::time::Instant::now() < until, "codex was started: {}", running.stderr());
         std::thread::sleep(Duration::from_millis(5));
     }
     running.signal("TERM");
-    running.wait(SOON).expect(3);
+    running.ended(SOON).expect(3);
     only_call(&fake);
     scene.nothing_left();
 }
@@ -436,7 +434,8 @@ fn a_broken_state_is_named_and_kept() {
 fn a_broken_config_is_codexs_to_tell() {
     let scene = Scene::new("run", &BOTH, both());
     fs::write(scene.space.profile_home("first").join("config.toml"), "this is [ not toml").unwrap();
-    let output = scene.exec(&["Say hello"]).output().expect(1);
+    let mut running = scene.exec(&["Say hello"]).start();
+    let output = running.ended(PATIENCE).expect(1);
     assert!(output.stderr.contains("config.toml"), "{}", output.stderr);
     scene.nothing_left();
 }
