@@ -3,6 +3,7 @@
 
 pub mod affinity;
 pub mod attempt;
+pub mod bindings;
 pub mod budget;
 pub mod check;
 pub mod connections;

@@ -6,6 +6,7 @@ pub mod child;
 pub mod clock;
 pub mod peer;
 pub mod poll;
+pub mod private;
 pub mod signal;
 pub mod socket;
 pub mod terminal;

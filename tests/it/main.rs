@@ -5,6 +5,7 @@
 
 mod cli;
 mod layers;
+mod persistence;
 mod profiles;
 mod quota;
 mod standin_probe;
