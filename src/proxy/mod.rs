@@ -22,6 +22,7 @@ pub mod route;
 pub mod saver;
 pub mod select;
 pub mod session;
+pub mod share;
 pub mod tap;
 pub mod turn;
 pub mod verdict;

@@ -4,6 +4,7 @@
 
 pub mod child;
 pub mod clock;
+pub mod mapping;
 pub mod peer;
 pub mod poll;
 pub mod private;

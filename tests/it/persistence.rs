@@ -4,6 +4,7 @@
 
 use prodex::config::Config;
 use prodex::proxy::bindings::{self, Kind, Recorder};
+use prodex::proxy::share::Share;
 use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write as _};
@@ -115,6 +116,7 @@ fn another_process() {
             recorder.finish(Duration::from_secs(2));
             say(recorder.take_problem().as_deref().unwrap_or("no second problem"));
         }
+        "share" => share_as_told(&config),
         _ => panic!("an unknown role"),
     }
 }
@@ -251,4 +253,109 @@ fn a_home_that_takes_no_file_costs_nothing_but_a_line() {
     let problem = recorder.take_problem().expect("a problem");
     assert!(problem.contains("/proc/prodex-is-not-here"), "{problem}");
     assert!(bindings::read(&config).bindings.is_empty());
+}
+
+/// Does what its input says, a word a line, and answers each.
+fn share_as_told(config: &Config) {
+    let share = Share::open(config);
+    let main = share.seat("main");
+    let now = 1_795_574_904;
+    let mut inside = Vec::new();
+    say(share.problem().unwrap_or("ready"));
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        match line.as_str() {
+            "enter" => inside.push(share.enter(main)),
+            "leave" => drop(inside.pop()),
+            "exhaust" => share.mark_quota(main, now + 60, now),
+            "sweep" => share.sweep(),
+            _ => {}
+        }
+        say(&format!("{} {}", share.inflight(main), share.marks(main, now).quota_until.is_some()));
+    }
+}
+
+/// A process of the role "share".
+struct Peer {
+    child: Child,
+    answers: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Peer {
+    fn new(home: &Home) -> Peer {
+        let mut child = home.play("share", "").spawn().expect("a child");
+        let answers = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let mut peer = Peer { child, answers };
+        assert_eq!(peer.hear(), "ready");
+        peer
+    }
+
+    fn hear(&mut self) -> String {
+        let mut lines = self.answers.by_ref().map_while(Result::ok);
+        lines.find_map(|line| Some(line.strip_prefix("= ")?.to_owned())).expect("an answer")
+    }
+
+    fn ask(&mut self, what: &str) -> String {
+        writeln!(self.child.stdin.as_mut().expect("a pipe"), "{what}").expect("it listens");
+        self.hear()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn eight_processes_see_each_other_and_the_dead_disappear() {
+    let home = Home::new("share");
+    let mut peers: Vec<Peer> = (0..8).map(|_| Peer::new(&home)).collect();
+    for (n, peer) in peers.iter_mut().enumerate() {
+        for _ in 0..=n {
+            peer.ask("enter");
+        }
+    }
+    for peer in &mut peers {
+        assert_eq!(peer.ask("count"), "36 false");
+    }
+    assert_eq!(peers[7].ask("leave"), "35 false");
+    assert_eq!(peers[3].ask("exhaust"), "35 true");
+    assert_eq!(peers[0].ask("count"), "35 true");
+    // Killed, and even before anybody has asked how it ended.
+    let mut dead = peers.remove(7);
+    dead.child.kill().expect("it lives");
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(peers[0].ask("sweep"), "28 true");
+    assert_eq!(peers[6].ask("count"), "28 true");
+    drop(dead);
+    // Its place is free for the next one, whose coming is a sweep as well.
+    drop(peers.remove(6));
+    let mut next = Peer::new(&home);
+    assert_eq!(next.ask("enter"), "22 true");
+    // All of them die at once; the next run finds nothing in flight, and still knows what is wrong.
+    drop(peers);
+    drop(next);
+    assert_eq!(Peer::new(&home).ask("count"), "0 true");
+}
+
+/// 200 kills while counts go up and down: what is left is what the living have.
+#[test]
+fn kills_leave_no_count_behind() {
+    let home = Home::new("share-kills");
+    let mut watcher = Peer::new(&home);
+    watcher.ask("enter");
+    for _ in 0..10 {
+        let mut peers: Vec<Peer> = (0..20).map(|_| Peer::new(&home)).collect();
+        for peer in &mut peers {
+            for what in ["enter", "enter", "leave", "enter"] {
+                writeln!(peer.child.stdin.as_mut().expect("a pipe"), "{what}").expect("it listens");
+            }
+        }
+        for peer in &mut peers {
+            peer.child.kill().expect("it lives");
+        }
+        drop(peers);
+        assert_eq!(watcher.ask("sweep"), "1 false");
+    }
 }
