@@ -4,6 +4,7 @@
 pub mod admission;
 pub mod affinity;
 pub mod attempt;
+pub mod bindings;
 pub mod budget;
 pub mod check;
 pub mod connections;
@@ -31,6 +32,7 @@ pub mod route;
 pub mod saver;
 pub mod select;
 pub mod session;
+pub mod share;
 pub mod tap;
 pub mod turn;
 pub mod verdict;
