@@ -12,6 +12,7 @@ mod recorder;
 
 pub use recorder::Recorder;
 
+use super::affinity::Key;
 use crate::config::Config;
 use crate::error::Error;
 use crate::state::bindings::{Map, Owned};
@@ -36,6 +37,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub fn key(self, id: &str) -> Key<'_> {
+        match self {
+            Kind::Response => Key::Response(id),
+            Kind::Session => Key::Session(id),
+            Kind::TurnState => Key::TurnState(id),
+        }
+    }
+
     fn limit(self) -> usize {
         match self {
             Kind::Response => MAX_RESPONSES,

@@ -129,7 +129,7 @@ fn commit(
         status < 400 && !matches!(answer.tap.decided, Some(Event::Trouble(_))),
     );
     if let Some(turn_state) = answer.head.headers().value(TURN_STATE_HEADER) {
-        shared.ledger.learn(Key::TurnState(turn_state), id);
+        record::turn_state(shared, turn_state, id);
     }
     trace.profile = Some(id);
     deliver::relay(shared, client, answer, Some((id, session)), trace)
