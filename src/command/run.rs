@@ -6,15 +6,12 @@ use super::{find_codex, load, warn};
 use crate::cli;
 use crate::config::Config;
 use crate::error::{Error, Outcome};
-use crate::profile::{self, Profile, auth, provider};
-use crate::proxy::{Member, Proxy, Settings, saver};
+use crate::profile::auth::{self, Auth};
+use crate::profile::{self, Profile, provider};
+use crate::proxy::{Member, Proxy, Settings, launch, saver};
 use crate::state::{State, store};
 use crate::sys::child::{self, Program};
 use crate::wire::url::Url;
-use std::ffi::OsString;
-
-/// Hosts that codex must reach without the user's HTTP proxy (spec S-51).
-const LOOPBACK: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
 
 pub fn run(config: &Config, args: &cli::Run) -> Outcome {
     let state = load(config)?;
@@ -25,7 +22,12 @@ pub fn run(config: &Config, args: &cli::Run) -> Outcome {
             .next("Correct --base-url or CODEX_CHATGPT_BASE_URL.")
     })?;
     let binary = find_codex(config)?;
-    let chosen = if args.skip_quota_check || auth::read(&wanted.codex_home).tokens().is_none() {
+    let login = auth::read(&wanted.codex_home);
+    if let Some(problem) = unusable(&login) {
+        // Codex starts all the same: logging in is its business.
+        warn(&format!("{problem} in profile '{0}'. Log in with `prodex login -p {0}`.", wanted.name));
+    }
+    let chosen = if args.skip_quota_check || login.tokens().is_none() {
         Chosen::unchecked(wanted)
     } else {
         preflight::check(&state, wanted, base_url, !args.no_auto_rotate)?
@@ -70,16 +72,25 @@ fn behind_proxy(
     // Codex starts while these two go on.
     proxy.remember_launch(chosen.rotated);
     chosen.inform(&proxy, profiles);
-    let (backend, model) = proxy.base_urls();
-    // Ahead of the user's own arguments: a later `-c` of theirs wins.
-    let overrides = [format!("chatgpt_base_url=\"{backend}\""), format!("openai_base_url=\"{model}\"")];
-    program.args.splice(0..0, overrides.into_iter().flat_map(|value| ["-c".into(), OsString::from(value)]));
-    for name in ["NO_PROXY", "no_proxy"] {
-        program.env.push((name.into(), with_loopback(std::env::var(name).ok().as_deref()).into()));
+    program.args.splice(0..0, proxy.overrides());
+    // Programs look at one of the two spellings: what the user set in only one must not vanish behind ours in the other.
+    for (name, other) in [("NO_PROXY", "no_proxy"), ("no_proxy", "NO_PROXY")] {
+        let list = std::env::var(name).or_else(|_| std::env::var(other)).ok();
+        program.env.push((name.into(), launch::with_loopback(list.as_deref()).into()));
     }
     let status = child::run(program).map_err(|error| cannot_run(program, &error))?;
     proxy.finish();
     Ok(child::exit_code(status))
+}
+
+/// What is wrong with a login that codex will not complain of before it has failed for a minute.
+fn unusable(login: &Auth) -> Option<String> {
+    match login {
+        Auth::Missing => Some("nobody is logged in".to_owned()),
+        Auth::Unreadable(why) => Some(format!("auth.json cannot be read ({why})")),
+        Auth::Invalid(why) => Some(why.clone()),
+        _ => None,
+    }
 }
 
 /// The profiles that the proxy may use, the launching one among them; fewer than two: no proxy.
@@ -102,30 +113,6 @@ fn remember(config: &Config, profile: &Profile, activate: bool) {
     }
 }
 
-/// The list with the loopback hosts in it.
-fn with_loopback(list: Option<&str>) -> String {
-    let mut hosts: Vec<&str> =
-        list.unwrap_or_default().split(',').map(str::trim).filter(|host| !host.is_empty()).collect();
-    for host in LOOPBACK {
-        if !hosts.contains(&host) {
-            hosts.push(host);
-        }
-    }
-    hosts.join(",")
-}
-
 fn cannot_run(program: &Program, error: &std::io::Error) -> Error {
     Error::io("run", &program.path, error)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loopback_joins_what_is_there() {
-        assert_eq!(with_loopback(None), "127.0.0.1,localhost,::1");
-        assert_eq!(with_loopback(Some("corp.example, localhost")), "corp.example,localhost,127.0.0.1,::1");
-        assert_eq!(with_loopback(Some("*")), "*,127.0.0.1,localhost,::1");
-    }
 }

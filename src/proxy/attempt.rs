@@ -7,7 +7,7 @@ use super::downstream::{Client, Upload};
 use super::route::{Class, Lane, Route, upstream_target};
 use super::tap::Tap;
 use super::workspace::{self, OVERRIDE_HEADER, OVERRIDE_US};
-use super::{ProfileId, Shared, affinity, check};
+use super::{ProfileId, Shared, affinity, placement};
 use crate::net::stream::{self, Stream};
 use crate::net::tls::Protocol;
 use crate::net::{Cause, NetError, Patience, Phase};
@@ -21,8 +21,8 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Name, TCP and TLS together.
-pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// A TLS handshake, beyond what connecting may take.
+const TLS_LIMIT: Duration = Duration::from_secs(5);
 /// An upstream that takes no more of a request for so long.
 const SEND_LIMIT: Duration = Duration::from_secs(60);
 /// How far a body may be read ahead of what was sent of it.
@@ -85,7 +85,7 @@ pub fn http(
             Err((cause, phase)) => return Err(target.failed(phase, cause)),
         }
     }
-    let patience = Patience { until: clock::now() + CONNECT_LIMIT, client: Some(client.fd()) };
+    let patience = Patience { until: clock::now() + shared.limits.connect + TLS_LIMIT, client: Some(client.fd()) };
     let stream = Stream::connect(&target.url, Protocol::Http, patience)?;
     match talk(stream, &head, upload, client, first_byte) {
         Ok(spoken) => finish(shared, call, &target, key, spoken),
@@ -103,7 +103,7 @@ pub struct Target {
 impl Target {
     pub fn of(shared: &Shared, call: &Call<'_>) -> Target {
         let placement = match (call.route.class, call.sender.id()) {
-            (Class::Model, Some(id)) => check::placement(shared, id),
+            (Class::Model, Some(id)) => placement::of(shared, id),
             _ => workspace::Placement::default(),
         };
         let url = workspace::model_base(&shared.base, &placement);
@@ -286,10 +286,7 @@ fn final_head(input: &mut Vec<u8>, client: &mut Client) -> Result<Option<Respons
 
 /// What went wrong with the body is codex's doing and stays in `upload.fault`.
 fn pull(upload: &mut Upload, client: &mut Client) -> Result<bool, (Cause, Phase)> {
-    upload.pull(client).map_err(|error| {
-        upload.fault = Some(error);
-        (Cause::ClientGone, Phase::Send)
-    })
+    upload.pull(client).map_err(|_| (Cause::ClientGone, Phase::Send))
 }
 
 fn finish(shared: &Shared, call: &Call<'_>, target: &Target, key: Key, spoken: Spoken) -> Result<Answer, NetError> {

@@ -90,7 +90,7 @@ pub struct Upload {
 }
 
 /// Why no more of a body can be had.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadError {
     Gone,
     TooLarge,
@@ -106,8 +106,16 @@ impl Upload {
         self.body.is_done()
     }
 
-    /// Takes what the client has sent by now; false when nothing was there.
+    /// Takes what the client has sent by now; false when nothing was there. An error stays in `fault`.
     pub fn pull(&mut self, client: &mut Client) -> Result<bool, UploadError> {
+        let pulled = self.take_from(client);
+        if let Err(error) = pulled {
+            self.fault = Some(error);
+        }
+        pulled
+    }
+
+    fn take_from(&mut self, client: &mut Client) -> Result<bool, UploadError> {
         if client.unread.is_empty() {
             client.unread.resize(READ, 0);
             let result = client.stream.read(&mut client.unread);

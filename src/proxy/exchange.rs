@@ -1,50 +1,21 @@
 //! One downstream request from top to bottom: head, guard, route, then the way that its class takes.
 //! Read this file first: it calls down to everything else in the proxy.
 
-use super::affinity::Key;
-use super::attempt::{self, Answer, Call, Sender};
-use super::downstream::{Client, NoRequest, Upload, UploadError, local_answer};
+use super::attempt::{self, Call, Sender};
+use super::deliver::{Ended, Trace, client_fault, relay, unavailable};
+use super::downstream::{Client, NoRequest, Upload, local_answer};
 use super::journal::{Marker, Tag};
-use super::relay::{self, End};
-use super::rotate::{self, FIRST_BYTE};
+use super::model::{self, FIRST_BYTE};
 use super::route::{self, Class, Route, Stray};
-use super::verdict::Event;
-use super::{ProfileId, Shared, check, guard, websocket};
+use super::{Shared, admission, check, guard, websocket};
 use crate::net::NetError;
 use crate::sys::clock;
 use crate::wire::head::{self, Request};
 use crate::wire::{Malformed, handshake};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// After an answer the next request often comes at once: so long a worker waits for it before the listener takes over.
 const LINGER: Duration = Duration::from_millis(100);
-
-/// What becomes of the connection to codex.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    Keep,
-    Close,
-}
-
-impl Ended {
-    pub fn after(fine: bool) -> Ended {
-        if fine { Ended::Keep } else { Ended::Close }
-    }
-}
-
-/// What the log tells of an exchange when it is over.
-pub struct Trace {
-    pub tag: Tag,
-    pub profile: Option<ProfileId>,
-    pub attempts: u32,
-    began: Instant,
-}
-
-impl Trace {
-    pub fn new(tag: Tag) -> Trace {
-        Trace { tag, profile: None, attempts: 0, began: clock::now() }
-    }
-}
 
 /// Serves requests of one connection until it is quiet: given back then; or closed: `None`.
 pub fn serve(shared: &Shared, mut client: Client) -> Option<Client> {
@@ -107,9 +78,13 @@ fn one(shared: &Shared, client: &mut Client, request: &Request) -> Ended {
     {
         return Ended::Close;
     }
-    let mut trace = Trace::new(shared.tag("http"));
+    let mut trace = Trace::new(shared.tag(route.lane));
+    let _slot = match admission::admit(shared, trace.tag, &route.path) {
+        Ok(slot) => slot,
+        Err(why) => return unavailable(client, &why),
+    };
     let ended = match route.class {
-        Class::Model => rotate::serve(shared, client, request, &route, &mut upload, &mut trace),
+        Class::Model => model::serve(shared, client, request, &route, &mut upload, &mut trace),
         Class::Check => check::serve(shared, client, request, &route, trace.tag),
         Class::Auxiliary => auxiliary(shared, client, request, &route, &mut upload, &mut trace),
     };
@@ -162,103 +137,6 @@ pub fn note_connect_error(shared: &Shared, tag: Tag, route: &Route, error: &NetE
         Marker::UpstreamConnectError,
         format_args!("path={} phase={} error={error}", route.path, error.phase.name()),
     );
-}
-
-/// Sends an answer to codex and learns from it for `owner`, the profile and session that it belongs to.
-pub fn relay(
-    shared: &Shared,
-    client: &mut Client,
-    answer: Answer,
-    owner: Option<(ProfileId, Option<&str>)>,
-    trace: &mut Trace,
-) -> Ended {
-    let tag = trace.tag;
-    let status = answer.head.status();
-    let committed = clock::now();
-    let is_stream = answer.tap.is_event_stream();
-    // A trouble that decided before commit was recorded then.
-    let known_before = answer.tap.terminal.is_some();
-    let mut terminal = None;
-    let relayed = relay::run(shared, answer, client, true, |tap| {
-        let Some((id, _)) = owner else { return };
-        for response in tap.response_ids.drain(..) {
-            learn_response(shared, &response, id);
-        }
-        terminal = tap.terminal.take().or(terminal.take());
-    });
-    if let Some((id, session)) = owner {
-        let name = shared.name(id);
-        match &terminal {
-            Some(Event::Completed) => shared.ledger.succeed(id, session),
-            // Too late for this turn, in time for the next.
-            Some(Event::Trouble(trouble)) if !known_before => {
-                rotate::record(shared, tag, id, trouble, shared.wallet.fingerprint(id));
-            }
-            None if !is_stream && status < 300 && relayed.end == End::Whole => shared.ledger.succeed(id, session),
-            _ => {}
-        }
-        match &relayed.end {
-            End::Upstream(cause) => {
-                shared.journal.mark(
-                    tag,
-                    Marker::StreamReadError,
-                    format_args!("profile={name} bytes={} error={cause:?}", relayed.bytes),
-                );
-                rotate::record(shared, tag, id, &super::verdict::Trouble::Transport, 0);
-            }
-            End::Whole if is_stream => {
-                shared.journal.mark(
-                    tag,
-                    Marker::StreamComplete,
-                    format_args!("profile={name} bytes={}", relayed.bytes),
-                );
-            }
-            _ => {}
-        }
-    }
-    let ms = |from: Instant, to: Instant| to.saturating_duration_since(from).as_millis();
-    let now = clock::now();
-    shared.journal.mark(
-        tag,
-        Marker::Exchange,
-        format_args!(
-            "profile={} status={status} attempts={} commit_ms={} first_ms={} total_ms={} bytes={} end={}",
-            trace.profile.map_or("-", |id| shared.name(id)),
-            trace.attempts,
-            ms(trace.began, committed),
-            relayed.first.map_or(0, |first| ms(trace.began, first)),
-            ms(trace.began, now),
-            relayed.bytes,
-            relayed.end.name(),
-        ),
-    );
-    Ended::after(relayed.keep)
-}
-
-pub fn learn_response(shared: &Shared, response: &str, id: ProfileId) {
-    if shared.ledger.learn(Key::Response(response), id) {
-        shared.journal.note(
-            Marker::Binding,
-            format_args!("response_ids profile={} count=1 first=Some({response:?})", shared.name(id)),
-        );
-    }
-}
-
-/// Nobody can serve: said in words that codex shows (spec S-56).
-pub fn unavailable(client: &mut Client, message: &str) -> Ended {
-    let _ = client.write_all(&local_answer(503, "service_unavailable", message));
-    Ended::Close
-}
-
-/// Codex left, or sent a body that cannot be taken: the latter is told.
-pub fn client_fault(client: &mut Client, upload: &Upload) -> Ended {
-    let answer = match upload.fault {
-        Some(UploadError::TooLarge) => local_answer(413, "too_large", "The request body is larger than 128 MiB."),
-        Some(UploadError::Malformed(bad)) => local_answer(400, "bad_request", &bad.to_string()),
-        Some(UploadError::Gone) | None => return Ended::Close,
-    };
-    let _ = client.write_all(&answer);
-    Ended::Close
 }
 
 fn refuse_malformed(shared: &Shared, client: &mut Client, bad: Malformed) {

@@ -1,6 +1,7 @@
 //! What is wrong with a profile and until when: quota, transport, login. Three separate memories, each with its own clock
 //! (spec S-57). Pure; `now` is an argument. Knows nothing of requests.
 
+use super::route::Lane;
 use super::verdict::Trouble;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,12 @@ const QUOTA_MAX: Duration = Duration::from_secs(32 * 24 * 3600);
 const NOT_INCLUDED: Duration = Duration::from_secs(24 * 3600);
 /// An overloaded answer says little about the account; long enough to try another one first.
 const OVERLOAD: Duration = Duration::from_secs(10);
+/// Penalties, for one kind of work each: a transport failure weighs more than an overloaded answer; one point is forgotten
+/// in a minute; beyond the cap more failures tell nothing new (0.2.38's figures).
+const TRANSPORT_PENALTY: u32 = 4;
+const OVERLOAD_PENALTY: u32 = 2;
+const MAX_PENALTY: u32 = 16;
+const FORGET_POINT: Duration = Duration::from_secs(60);
 /// Transport backoff: doubles while failures follow each other (0.2.38's figures).
 const TRANSPORT_FIRST: Duration = Duration::from_secs(15);
 const TRANSPORT_MAX: Duration = Duration::from_secs(120);
@@ -24,6 +31,27 @@ pub struct Health {
     overload_until: Option<Instant>,
     /// The token that was refused, by fingerprint: until auth.json holds another one, nothing has changed.
     refused_token: Option<u64>,
+    penalties: [Penalty; 4],
+}
+
+/// Points as of a moment; they decay.
+#[derive(Debug, Clone, Copy, Default)]
+struct Penalty {
+    points: u32,
+    since: Option<Instant>,
+}
+
+impl Penalty {
+    fn at(self, now: Instant) -> u32 {
+        let Some(since) = self.since else { return 0 };
+        let forgotten = now.saturating_duration_since(since).as_secs() / FORGET_POINT.as_secs();
+        self.points.saturating_sub(u32::try_from(forgotten).unwrap_or(u32::MAX))
+    }
+
+    fn add(&mut self, points: u32, now: Instant) -> u32 {
+        *self = Penalty { points: (self.at(now) + points).min(MAX_PENALTY), since: Some(now) };
+        self.points
+    }
 }
 
 /// One profile's state for selection.
@@ -48,8 +76,10 @@ pub enum Backoff {
 impl Health {
     /// `unix` is the wall clock in seconds: the backend names resets by it. `token` is the fingerprint of the credential
     /// that was used.
-    pub fn record(&mut self, trouble: &Trouble, token: u64, now: Instant, unix: u64) -> Backoff {
-        match trouble {
+    pub fn record(&mut self, trouble: &Trouble, token: u64, now: Instant, unix: u64) -> Option<Backoff> {
+        Some(match trouble {
+            // About the request, not the account.
+            Trouble::ForeignContent | Trouble::UnknownResponse => return None,
             Trouble::Quota { resets_at, retry_after } => {
                 let named = resets_at.map(|at| Duration::from_secs(at.saturating_sub(unix)));
                 let wait = named.or(*retry_after).unwrap_or(QUOTA_DEFAULT).clamp(Duration::from_secs(1), QUOTA_MAX);
@@ -79,12 +109,29 @@ impl Health {
                 self.refused_token = Some(token);
                 Backoff::Login
             }
-        }
+        })
     }
 
-    /// Real success: the model answered. An error that was merely passed on never comes here.
-    pub fn succeed(&mut self) {
-        *self = Health::default();
+    /// A failure counts against `lane` for a while. Gives the points added and the sum; `None` for a trouble that has a
+    /// memory of its own.
+    pub fn penalise(&mut self, trouble: &Trouble, lane: Lane, now: Instant) -> Option<(u32, u32)> {
+        let points = match trouble {
+            Trouble::Transport => TRANSPORT_PENALTY,
+            Trouble::Overload { .. } => OVERLOAD_PENALTY,
+            _ => return None,
+        };
+        Some((points, self.penalties[lane as usize].add(points, now)))
+    }
+
+    pub fn penalty(&self, lane: Lane, now: Instant) -> u32 {
+        self.penalties[lane as usize].at(now)
+    }
+
+    /// Real success in `lane`: the model answered. An error that was merely passed on never comes here.
+    pub fn succeed(&mut self, lane: Lane) {
+        let mut penalties = self.penalties;
+        penalties[lane as usize] = Penalty::default();
+        *self = Health { penalties, ..Health::default() };
     }
 
     /// Some token was refused: whether it still stands is for [`Health::usable`] to say.
@@ -138,7 +185,7 @@ mod tests {
         for (resets_at, retry_after, wait) in table {
             let mut health = Health::default();
             let backoff = health.record(&Trouble::Quota { resets_at, retry_after }, TOKEN, t0, UNIX);
-            assert_eq!(backoff, Backoff::Quota(secs(wait)));
+            assert_eq!(backoff, Some(Backoff::Quota(secs(wait))));
             assert_eq!(health.usable(TOKEN, t0), Usable::After(t0 + secs(wait)));
             assert_eq!(health.usable(TOKEN, t0 + secs(wait)), Usable::Yes);
         }
@@ -148,10 +195,10 @@ mod tests {
     fn transport_doubles_while_it_lasts_and_starts_anew_after() {
         let t0 = Instant::now();
         let mut health = Health::default();
-        let steps: Vec<Backoff> = (0..5).map(|_| health.record(&Trouble::Transport, TOKEN, t0, UNIX)).collect();
-        assert_eq!(steps, [15, 30, 60, 120, 120].map(|s| Backoff::Transport(secs(s))));
+        let steps: Vec<Option<Backoff>> = (0..5).map(|_| health.record(&Trouble::Transport, TOKEN, t0, UNIX)).collect();
+        assert_eq!(steps, [15, 30, 60, 120, 120].map(|s| Some(Backoff::Transport(secs(s)))));
         let later = t0 + secs(500);
-        assert_eq!(health.record(&Trouble::Transport, TOKEN, later, UNIX), Backoff::Transport(secs(15)));
+        assert_eq!(health.record(&Trouble::Transport, TOKEN, later, UNIX), Some(Backoff::Transport(secs(15))));
     }
 
     #[test]
@@ -174,7 +221,26 @@ mod tests {
             Usable::After(t0 + secs(100)),
             "a short backoff hides no long one"
         );
-        health.succeed();
+        health.succeed(Lane::Responses);
         assert_eq!(health.usable(TOKEN, t0), Usable::Yes);
+    }
+
+    #[test]
+    fn penalties_are_a_lane_s_own_and_fade() {
+        let t0 = Instant::now();
+        let mut health = Health::default();
+        assert_eq!(health.penalise(&Trouble::Transport, Lane::Responses, t0), Some((4, 4)));
+        assert_eq!(health.penalise(&Trouble::Overload { retry_after: None }, Lane::Responses, t0), Some((2, 6)));
+        assert_eq!(health.penalise(&Trouble::Unauthorized, Lane::Responses, t0), None);
+        assert_eq!(health.penalty(Lane::Compact, t0), 0);
+        assert_eq!(health.penalty(Lane::Responses, t0 + secs(59)), 6);
+        assert_eq!(health.penalty(Lane::Responses, t0 + secs(120)), 4);
+        assert_eq!(health.penalty(Lane::Responses, t0 + secs(100_000)), 0);
+        for _ in 0..9 {
+            health.penalise(&Trouble::Transport, Lane::Compact, t0);
+        }
+        assert_eq!(health.penalty(Lane::Compact, t0), 16);
+        health.succeed(Lane::Compact);
+        assert_eq!((health.penalty(Lane::Compact, t0), health.penalty(Lane::Responses, t0)), (0, 6));
     }
 }

@@ -10,7 +10,16 @@ use std::time::Instant;
 pub struct Candidate {
     pub id: ProfileId,
     pub usable: Usable,
+    /// Of this lane; 0 is a clean record.
+    pub penalty: u32,
+    /// Exchanges in progress, over all of the user's runs.
+    pub inflight: u32,
 }
+
+/// From so many exchanges on one profile others are preferred, where they are as good.
+pub const SOFT_CAP: u32 = 8;
+/// So many keep fresh work out, until nobody else is left.
+pub const HARD_CAP: u32 = 64;
 
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -59,17 +68,21 @@ pub fn select(snapshot: &Snapshot, ask: &Ask) -> Decision {
             return Decision::Refuse;
         }
     }
-    let usable = |id: ProfileId| {
-        snapshot.candidates.iter().any(|candidate| candidate.id == id && candidate.usable == Usable::Yes)
+    let of = |id: ProfileId| snapshot.candidates.iter().find(|candidate| candidate.id == id);
+    let free = |candidate: &&Candidate| {
+        untried(&candidate.id) && candidate.usable == Usable::Yes && candidate.inflight < HARD_CAP
     };
-    for (preferred, why) in [(ask.session, Why::Session), (Some(snapshot.current), Why::Current)] {
-        if let Some(id) = preferred.filter(|id| untried(id) && usable(*id)) {
-            return Decision::Use(id, why);
-        }
+    if let Some(session) = ask.session.and_then(of).filter(free) {
+        return Decision::Use(session.id, Why::Session);
     }
-    let best = snapshot.candidates.iter().map(|candidate| candidate.id).find(|id| untried(id) && usable(*id));
-    if let Some(best) = best {
-        return Decision::Use(best, Why::Best);
+    let best = snapshot.candidates.iter().enumerate().filter(|(_, candidate)| free(candidate)).min_by_key(
+        |(place, candidate)| {
+            (candidate.penalty, candidate.inflight / SOFT_CAP, candidate.id != snapshot.current, *place)
+        },
+    );
+    if let Some((_, best)) = best {
+        let why = if best.id == snapshot.current { Why::Current } else { Why::Best };
+        return Decision::Use(best.id, why);
     }
     if ask.tried.is_empty() {
         return Decision::Use(last_resort(snapshot), Why::LastResort);
@@ -80,9 +93,10 @@ pub fn select(snapshot: &Snapshot, ask: &Ask) -> Decision {
 /// Whose backoff ends first; a refused login comes last.
 fn last_resort(snapshot: &Snapshot) -> ProfileId {
     let free_at = |candidate: &Candidate| match candidate.usable {
-        Usable::Yes => (0, None::<Instant>),
-        Usable::After(until) => (1, Some(until)),
-        Usable::LoginNeeded => (2, None),
+        // Only its load stood against it.
+        Usable::Yes => (0, None::<Instant>, candidate.inflight),
+        Usable::After(until) => (1, Some(until), 0),
+        Usable::LoginNeeded => (2, None, 0),
     };
     // The current profile wins a tie.
     let order = |candidate: &&Candidate| (free_at(candidate), candidate.id != snapshot.current);
@@ -99,7 +113,11 @@ mod tests {
     const C: ProfileId = ProfileId(2);
 
     fn snapshot(usable: [Usable; 3]) -> Snapshot {
-        let candidates = [A, B, C].into_iter().zip(usable).map(|(id, usable)| Candidate { id, usable }).collect();
+        let candidates = [A, B, C]
+            .into_iter()
+            .zip(usable)
+            .map(|(id, usable)| Candidate { id, usable, penalty: 0, inflight: 0 })
+            .collect();
         Snapshot { current: A, candidates }
     }
 
@@ -142,5 +160,31 @@ mod tests {
         for (name, usable, ask, decision) in table {
             assert_eq!(select(&snapshot(usable), &ask), decision, "{name}");
         }
+    }
+    #[test]
+    fn load_and_penalties_move_fresh_work_only() {
+        let mut s = snapshot([Usable::Yes; 3]);
+        let fresh = Ask::default();
+        let mut pick = |loads: [(u32, u32); 3], ask: &Ask| {
+            for (candidate, (penalty, inflight)) in s.candidates.iter_mut().zip(loads) {
+                candidate.penalty = penalty;
+                candidate.inflight = inflight;
+            }
+            select(&s, ask)
+        };
+        assert_eq!(pick([(0, 7), (0, 0), (0, 0)], &fresh), Decision::Use(A, Why::Current), "below the soft cap");
+        assert_eq!(pick([(0, 8), (0, 0), (0, 0)], &fresh), Decision::Use(B, Why::Best));
+        assert_eq!(pick([(0, 8), (0, 9), (0, 8)], &fresh), Decision::Use(A, Why::Current), "all alike: stay");
+        assert_eq!(pick([(4, 0), (2, 0), (0, 9)], &fresh), Decision::Use(C, Why::Best), "a clean record first");
+        let session = Ask { session: Some(A), ..Ask::default() };
+        assert_eq!(pick([(4, 20), (0, 0), (0, 0)], &session), Decision::Use(A, Why::Session), "its cache is there");
+        assert_eq!(pick([(0, 64), (0, 0), (0, 0)], &session), Decision::Use(B, Why::Best));
+        assert_eq!(
+            pick([(0, 70), (0, 66), (0, 80)], &fresh),
+            Decision::Use(B, Why::LastResort),
+            "nobody is free: the least loaded"
+        );
+        let owner = Ask { owner: Some(A), ..Ask::default() };
+        assert_eq!(pick([(16, 99), (0, 0), (0, 0)], &owner), Decision::Use(A, Why::Owner));
     }
 }

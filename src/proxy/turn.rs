@@ -1,8 +1,11 @@
 //! Where a WebSocket turn stands, and what is kept of it while it may still move. Sans-IO.
 
 use super::ProfileId;
+use super::affinity::TURN_STATE_HEADER;
 use super::verdict::Trouble;
-use crate::wire::frame::{Part, Prefix};
+use crate::wire::frame::{From, Part, Prefix, Reader};
+use crate::wire::json::{self, Peek, Raw};
+use std::ops::Range;
 use std::time::Instant;
 
 pub enum Turn {
@@ -33,9 +36,63 @@ impl Asking {
     }
 }
 
+/// The turn state that a message of codex repeats (`wire.md` 4).
+pub fn turn_state(text: &[u8]) -> Option<String> {
+    json::peek_str(text, &["client_metadata", TURN_STATE_HEADER]).map(Into::into)
+}
+
+/// Takes the turn state out of a message: spaces in its place, in the frames as they stand.
+pub fn leave_out_turn_state(frames: &mut [u8]) {
+    let (mut text, mut reader, mut at) = (Prefix::new(frames.len()), Reader::new(From::Client), 0);
+    while let Ok(Some((used, part))) = reader.next(&frames[at..]) {
+        text.take(&part, &frames[at..at + used]);
+        at += used;
+    }
+    let Peek::Found(metadata) = json::peek(text.bytes(), &["client_metadata"]) else { return };
+    if let Some(span) = member_span(text.bytes(), &metadata) {
+        blank(frames, &span);
+    }
+}
+
+/// Where the turn state stands among the metadata, with the comma that goes with it.
+fn member_span(text: &[u8], metadata: &Raw<'_>) -> Option<Range<usize>> {
+    let mut start = metadata.span().start + 1;
+    let mut first = true;
+    for (name, value) in metadata.members() {
+        let end = value.span().end;
+        if name == TURN_STATE_HEADER {
+            let comma = text[end..].iter().position(|byte| !byte.is_ascii_whitespace());
+            let comma = comma.map(|at| end + at).filter(|at| first && text[*at] == b',');
+            return Some(start..comma.map_or(end, |at| at + 1));
+        }
+        (start, first) = (end, false);
+    }
+    None
+}
+
+/// Overwrites a part of a message's text with spaces.
+fn blank(frames: &mut [u8], span: &Range<usize>) {
+    let mut reader = Reader::new(From::Client);
+    let (mut at, mut behind) = (0, 0);
+    while let Ok(Some((used, part))) = reader.next(&frames[at..]) {
+        if let Part::Payload { frame, offset, len } = part {
+            let mask = frame.mask.unwrap_or_default();
+            for (index, byte) in frames[at..at + len].iter_mut().enumerate() {
+                if span.contains(&(behind + index)) {
+                    *byte = b' ' ^ mask[(offset as usize + index) % 4];
+                }
+            }
+            behind += len;
+        }
+        at += used;
+    }
+}
+
 pub struct Waiting {
     /// Codex's message as frames, where it carries its full input: it can be sent again elsewhere.
     pub message: Option<Vec<u8>>,
+    /// The turn state in it.
+    pub repeated_state: Option<String>,
     /// Frames that codex has not heard yet.
     pub held: Vec<u8>,
     /// Codex has heard nothing of this turn.
@@ -61,6 +118,7 @@ impl Waiting {
     pub fn new(message: Option<Vec<u8>>, now: Instant) -> Waiting {
         Waiting {
             message,
+            repeated_state: None,
             held: Vec::new(),
             holding: true,
             message_bytes: Vec::new(),
@@ -105,5 +163,53 @@ impl Waiting {
         self.response_id = None;
         self.turn_state = None;
         self.tried.retain(|tried| *tried != id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::frame::{self, Opcode};
+
+    const MASK: Option<[u8; 4]> = Some([7, 99, 180, 3]);
+
+    /// The text without its turn state, sent in two frames.
+    fn left(text: &str) -> String {
+        let (start, end) = text.split_at(text.len() / 2);
+        let mut frames = Vec::new();
+        frame::write(&mut frames, Opcode::Text, MASK, start.as_bytes());
+        frames[0] &= 0x7f;
+        frame::write(&mut frames, Opcode::Continuation, MASK, end.as_bytes());
+        leave_out_turn_state(&mut frames);
+        let (mut reader, mut asking, mut at) = (Reader::new(From::Client), Asking::new(1024), 0);
+        while let Some((used, part)) = reader.next(&frames[at..]).unwrap() {
+            asking.take(&part, &frames[at..at + used]);
+            at += used;
+        }
+        String::from_utf8(asking.text.bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_turn_state_leaves_and_the_rest_stays() {
+        let without = |text: &str| left(text).replace(' ', "");
+        for (text, rest) in [
+            (
+                r#"{"a":1,"client_metadata":{"x":"1","x-codex-turn-state":"ts","y":"2"}}"#,
+                r#"{"a":1,"client_metadata":{"x":"1","y":"2"}}"#,
+            ),
+            (
+                r#"{"client_metadata":{"x":"1", "x-codex-turn-state" : "ts"} ,"b":[]}"#,
+                r#"{"client_metadata":{"x":"1"},"b":[]}"#,
+            ),
+            (r#"{"client_metadata":{"x-codex-turn-state":"t\"s" , "y":"2"}}"#, r#"{"client_metadata":{"y":"2"}}"#),
+            (r#"{"client_metadata":{"x-codex-turn-state":"ts"}}"#, r#"{"client_metadata":{}}"#),
+            (r#"{"client_metadata":{"x":"x-codex-turn-state"}}"#, r#"{"client_metadata":{"x":"x-codex-turn-state"}}"#),
+            (r#"{"x-codex-turn-state":"ts"}"#, r#"{"x-codex-turn-state":"ts"}"#),
+            (r#"{"client_metadata":7}"#, r#"{"client_metadata":7}"#),
+        ] {
+            assert_eq!(without(text), rest);
+            assert_eq!(left(text).len(), text.len(), "no byte more or less");
+            assert!(Raw::parse(left(text).as_bytes()).is_ok());
+        }
     }
 }

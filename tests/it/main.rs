@@ -4,10 +4,21 @@
 #![allow(clippy::doc_markdown)]
 
 mod cli;
+mod doctor;
 mod layers;
+mod login;
+mod older;
 mod persistence;
 mod profiles;
+mod proxy_guard;
+mod proxy_http;
+mod proxy_tls;
+mod proxy_websocket;
 mod quota;
+mod rotation;
+mod run;
 mod standin_probe;
 mod standin_self;
 mod support;
+mod terminal;
+mod tls;

@@ -50,7 +50,16 @@ pub fn respond(
     });
     headers.extend(behave.headers.iter().cloned());
     line.shared.update(at, |record| record.status = Some(status));
-    write_head(&mut line.stream, behave, http::head(status, &headers).as_bytes())?;
+    let head = http::head(status, &headers);
+    if let Reply::Whole { body: bytes, .. } = reply
+        && undisturbed(behave)
+        && body.framing == Framing::Length
+    {
+        // In one piece: of a refused upgrade codex sees only as much of the body as comes with the head.
+        line.stream.write(&[head.as_bytes(), bytes].concat())?;
+        return Ok(behave.length_lie == 0 && !behave.early);
+    }
+    write_head(&mut line.stream, behave, head.as_bytes())?;
     match reply {
         Reply::Whole { body: bytes, .. } => {
             if behave.cut.is_some_and(|(point, _)| matches!(point, Point::InsideDelta(_))) {
@@ -163,6 +172,11 @@ fn begin(stream: &mut Stream, behave: &Behave) -> Result<(), End> {
         stream.write(http::head(*status, &link).as_bytes())?;
     }
     Ok(())
+}
+
+/// The script has nothing to do inside the answer.
+fn undisturbed(behave: &Behave) -> bool {
+    behave.cut.is_none() && behave.hold.is_none() && behave.chunk_bytes.is_none()
 }
 
 fn write_head(stream: &mut Stream, behave: &Behave, head: &[u8]) -> Result<(), End> {

@@ -184,7 +184,7 @@ impl Stream {
 
 /// Makes the coming close a reset. std cannot say this (its `set_linger` is unstable), so this is the one unsafe place.
 #[allow(unsafe_code)]
-fn linger_zero(tcp: &TcpStream) {
+pub fn linger_zero(tcp: &TcpStream) {
     use std::os::fd::AsRawFd as _;
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     // SAFETY: the descriptor is open for the life of `tcp`, and the pointer and length describe `linger`.

@@ -4,9 +4,11 @@
 // Every test file uses another part.
 #![allow(dead_code)]
 
+pub mod behind;
 pub mod codex;
 pub mod raw;
 pub mod run;
+pub mod scene;
 pub mod space;
 pub mod tmux;
 

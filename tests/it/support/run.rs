@@ -115,6 +115,12 @@ impl Running {
 
     #[track_caller]
     pub fn wait(mut self, at_most: Duration) -> Output {
+        self.ended(at_most)
+    }
+
+    /// The same, and what it left behind lives on until this is dropped.
+    #[track_caller]
+    pub fn ended(&mut self, at_most: Duration) -> Output {
         let until = Instant::now() + at_most;
         loop {
             match self.child.try_wait().expect("the child is ours") {

@@ -1,0 +1,127 @@
+//! An answer on its way to codex, and what the log tells of the exchange when it is over. Learns from what passes.
+
+use super::attempt::Answer;
+use super::downstream::{Client, Upload, UploadError, local_answer};
+use super::journal::{Marker, Tag};
+use super::relay::{self, End};
+use super::verdict::{Event, Trouble};
+use super::{ProfileId, Shared, record};
+use crate::sys::clock;
+use std::time::Instant;
+
+/// What becomes of the connection to codex.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Keep,
+    Close,
+}
+
+impl Ended {
+    pub fn after(fine: bool) -> Ended {
+        if fine { Ended::Keep } else { Ended::Close }
+    }
+}
+
+/// What the log tells of an exchange when it is over.
+pub struct Trace {
+    pub tag: Tag,
+    pub profile: Option<ProfileId>,
+    pub attempts: u32,
+    began: Instant,
+}
+
+impl Trace {
+    pub fn new(tag: Tag) -> Trace {
+        Trace { tag, profile: None, attempts: 0, began: clock::now() }
+    }
+}
+
+/// Sends an answer to codex and learns from it for `owner`, the profile and session that it belongs to.
+pub fn relay(
+    shared: &Shared,
+    client: &mut Client,
+    answer: Answer,
+    owner: Option<(ProfileId, Option<&str>)>,
+    trace: &mut Trace,
+) -> Ended {
+    let tag = trace.tag;
+    let status = answer.head.status();
+    let committed = clock::now();
+    let is_stream = answer.tap.is_event_stream();
+    // A trouble that decided before commit was recorded then; one that came with the first output was not.
+    let known_before = matches!(answer.tap.decided, Some(Event::Trouble(_)));
+    let mut terminal = None;
+    let relayed = relay::run(shared, answer, client, true, |tap| {
+        let Some((id, _)) = owner else { return };
+        for response in tap.response_ids.drain(..) {
+            record::response(shared, &response, id);
+        }
+        terminal = tap.terminal.take().or(terminal.take());
+    });
+    if let Some((id, session)) = owner {
+        let name = shared.name(id);
+        match &terminal {
+            Some(Event::Completed) => shared.ledger.succeed(id, tag.lane, session),
+            // Too late for this turn, in time for the next.
+            Some(Event::Trouble(trouble)) if !known_before => {
+                record::trouble(shared, tag, id, trouble, shared.wallet.fingerprint(id));
+            }
+            None if !is_stream && status < 300 && relayed.end == End::Whole => {
+                shared.ledger.succeed(id, tag.lane, session)
+            }
+            _ => {}
+        }
+        match &relayed.end {
+            End::Upstream(cause) => {
+                shared.journal.mark(
+                    tag,
+                    Marker::StreamReadError,
+                    format_args!("profile={name} bytes={} error={cause:?}", relayed.bytes),
+                );
+                record::trouble(shared, tag, id, &Trouble::Transport, 0);
+            }
+            End::Whole if is_stream => {
+                shared.journal.mark(
+                    tag,
+                    Marker::StreamComplete,
+                    format_args!("profile={name} bytes={}", relayed.bytes),
+                );
+            }
+            _ => {}
+        }
+    }
+    let ms = |from: Instant, to: Instant| to.saturating_duration_since(from).as_millis();
+    let now = clock::now();
+    shared.journal.mark(
+        tag,
+        Marker::Exchange,
+        format_args!(
+            "profile={} status={status} attempts={} commit_ms={} first_ms={} total_ms={} bytes={} end={}",
+            trace.profile.map_or("-", |id| shared.name(id)),
+            trace.attempts,
+            ms(trace.began, committed),
+            relayed.first.map_or(0, |first| ms(trace.began, first)),
+            ms(trace.began, now),
+            relayed.bytes,
+            relayed.end.name(),
+        ),
+    );
+    Ended::after(relayed.keep)
+}
+
+/// Nobody can serve: said in words that codex shows (spec S-56).
+pub fn unavailable(client: &mut Client, message: &str) -> Ended {
+    let _ = client.write_all(&local_answer(503, "service_unavailable", message));
+    Ended::Close
+}
+
+/// Codex left, or sent a body that cannot be taken: the latter is told.
+pub fn client_fault(client: &mut Client, upload: &Upload) -> Ended {
+    let answer = match upload.fault {
+        Some(UploadError::TooLarge) => local_answer(413, "too_large", "The request body is larger than 128 MiB."),
+        Some(UploadError::Malformed(bad)) => local_answer(400, "bad_request", &bad.to_string()),
+        Some(UploadError::Gone) | None => return Ended::Close,
+    };
+    let _ = client.write_all(&answer);
+    Ended::Close
+}

@@ -1,0 +1,142 @@
+//! A WebSocket handshake with an upstream, for one profile or by the rules for all (spec S-59). Knows no frames.
+
+use super::attempt::{Answer, Call, Sender, Target};
+use super::credentials::Credential;
+use super::downstream::Client;
+use super::journal::Tag;
+use super::rotate::{self, Outcome, Tried};
+use super::route::{Lane, Route};
+use super::select::Ask;
+use super::tap::{CAPTURE, Tap};
+use super::{ProfileId, Shared, verdict};
+use crate::net::stream::Stream;
+use crate::net::tls::Protocol;
+use crate::net::{Cause, NetError, Patience, Phase};
+use crate::sys::clock;
+use crate::wire::head::{self, Request, Response};
+use crate::wire::{body, handshake};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Codex gives a handshake 15 s in all (`wire.md` 11).
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// An error body comes at once.
+const ERROR_BODY: Duration = Duration::from_secs(5);
+
+/// How codex asked for the socket: the same question is put to every upstream of the session.
+pub struct Opening<'a> {
+    pub request: &'a Request,
+    pub route: &'a Route,
+    pub key: &'a str,
+    /// The session of its headers.
+    pub session: Option<&'a str>,
+}
+
+/// An upstream's side of a session.
+pub struct Link {
+    pub stream: Stream,
+    pub id: ProfileId,
+    /// Fingerprint of the credential that it was opened with.
+    pub token: u64,
+    /// Bytes that came with the answer to the handshake.
+    pub early: Vec<u8>,
+    /// Turns that were answered over it.
+    pub turns: u32,
+}
+
+/// What a handshake came to.
+pub enum Dialled {
+    Open(Box<Link>, Response),
+    /// Another answer than 101.
+    Answer(Box<Answer>),
+}
+
+/// A socket with some profile, by the rules of every request.
+pub fn open(
+    shared: &Shared,
+    client: &Client,
+    opening: &Opening<'_>,
+    ask: &mut Ask,
+    tag: Tag,
+    attempts: &mut u32,
+) -> Outcome<Dialled> {
+    rotate::run(shared, tag, ask, attempts, |id, credential, _| one(shared, client, opening, id, credential))
+}
+
+/// One handshake with one profile.
+fn one(
+    shared: &Shared,
+    client: &Client,
+    opening: &Opening<'_>,
+    id: ProfileId,
+    credential: Arc<Credential>,
+) -> Tried<Dialled> {
+    let token = credential.fingerprint;
+    let call = Call {
+        request: opening.request,
+        route: opening.route,
+        sender: Sender::Profile(id, credential),
+        drop_turn_state: false,
+    };
+    let target = Target::of(shared, &call);
+    match handshake(shared, client, &call, &target, opening.key, token) {
+        Ok(Dialled::Answer(answer)) => {
+            let retry_after = answer.head.headers().value("retry-after");
+            match verdict::of_status(answer.head.status(), retry_after, &answer.tap.captured, Lane::WebSocket) {
+                Some(trouble) => Tried::Trouble(trouble, Dialled::Answer(answer)),
+                None => Tried::Commit(Dialled::Answer(answer)),
+            }
+        }
+        Ok(open) => Tried::Commit(open),
+        Err(error) => Tried::Failed(error),
+    }
+}
+
+fn handshake(
+    shared: &Shared,
+    client: &Client,
+    call: &Call<'_>,
+    target: &Target,
+    key: &str,
+    token: u64,
+) -> Result<Dialled, NetError> {
+    let patience = |limit| Patience { until: clock::now() + limit, client: Some(client.fd()) };
+    let failed = |phase| move |cause| target.failed(phase, cause);
+    let mut stream = Stream::connect(&target.url, Protocol::WebSocket, patience(shared.limits.websocket_connect))?;
+    let head = target.head(shared, call);
+    stream.write_all(&head, patience(ANSWER_LIMIT)).map_err(failed(Phase::Send))?;
+    let (response, rest) = answer_head(&mut stream, patience(ANSWER_LIMIT)).map_err(failed(Phase::Head))?;
+    shared.jar.keep(call.sender.id(), &target.url, response.headers());
+    let malformed = |bad: crate::wire::Malformed| target.failed(Phase::Head, Cause::Malformed(bad.to_string()));
+    if response.status() == 101 {
+        handshake::check(&response, key).map_err(malformed)?;
+        let id = call.sender.id().unwrap_or(shared.launching);
+        let link = Link { stream, id, token, early: rest, turns: 0 };
+        return Ok(Dialled::Open(Box::new(link), response));
+    }
+    let mut tap = Tap::new(body::response_framing(&response, "GET").map_err(malformed)?, false);
+    let used = tap.feed(&rest).map_err(malformed)?;
+    let key = (call.sender.id(), target.url.origin());
+    let mut answer = Answer { head: response, tap, early: rest, stream, key, reusable: false, url: target.url.clone() };
+    answer.early.truncate(used);
+    while answer.early.len() < CAPTURE && answer.read_more(patience(ERROR_BODY)).map_err(failed(Phase::Body))? {}
+    Ok(Dialled::Answer(Box::new(answer)))
+}
+
+/// The final head and what came after it.
+fn answer_head(stream: &mut Stream, patience: Patience) -> Result<(Response, Vec<u8>), Cause> {
+    let mut input = Vec::new();
+    loop {
+        let mut buf = [0; 16 * 1024];
+        match stream.read_some(&mut buf, patience)? {
+            0 => return Err(Cause::Closed),
+            taken => input.extend_from_slice(&buf[..taken]),
+        }
+        while let Some((used, response)) = head::response(&input).map_err(|bad| Cause::Malformed(bad.to_string()))? {
+            input.drain(..used);
+            if response.status() == 101 || response.status() >= 200 {
+                return Ok((response, input));
+            }
+        }
+    }
+}

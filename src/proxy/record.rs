@@ -1,0 +1,72 @@
+//! What a run learns of its profiles: into the ledger, and into the log. The rules are `health`'s and `affinity`'s.
+
+use super::affinity::Key;
+use super::health::Backoff;
+use super::journal::{Marker, Tag};
+use super::verdict::Trouble;
+use super::{ProfileId, Shared};
+use crate::sys::clock;
+use std::time::Duration;
+
+/// Remembers a trouble, and says so in the log.
+pub fn trouble(shared: &Shared, tag: Tag, id: ProfileId, trouble: &Trouble, token: u64) {
+    let name = shared.name(id);
+    let marker = match trouble {
+        Trouble::Quota { .. } | Trouble::NotIncluded => Some(Marker::QuotaBlocked),
+        Trouble::Overload { .. } => Some(Marker::Overloaded),
+        Trouble::Unauthorized => Some(Marker::Unauthorized),
+        Trouble::Transport | Trouble::ForeignContent | Trouble::UnknownResponse => None,
+    };
+    if let Some(marker) = marker {
+        shared.journal.mark(tag, marker, format_args!("profile={name} reason={}", trouble.name()));
+    }
+    let until = |wait: Duration| clock::unix() + wait.as_secs();
+    let recorded = shared.ledger.record(id, trouble, tag.lane, token);
+    if let Some((delta, score)) = recorded.as_ref().and_then(|recorded| recorded.penalty) {
+        let route = tag.lane.name();
+        shared.journal.note(
+            Marker::Health,
+            format_args!("profile={name} route={route} score={score} delta={delta} reason={route}_{}", trouble.name()),
+        );
+    }
+    match recorded.and_then(|recorded| recorded.backoff) {
+        Some(Backoff::Quota(wait)) => {
+            shared.journal.note(Marker::RetryBackoff, format_args!("profile={name} until={}", until(wait)));
+        }
+        Some(Backoff::Transport(wait)) => shared.journal.note(
+            Marker::TransportBackoff,
+            format_args!(
+                "profile={name} until={} seconds={} context={}_upstream",
+                until(wait),
+                wait.as_secs(),
+                tag.transport()
+            ),
+        ),
+        Some(Backoff::Overload(wait)) => {
+            shared.journal.note(Marker::OverloadBackoff, format_args!("profile={name} until={}", until(wait)));
+        }
+        Some(Backoff::Login) => shared.journal.note(Marker::LoginNeeded, format_args!("profile={name}")),
+        None => {}
+    }
+}
+
+/// The current profile changes with a commit, but not by an error that is passed on.
+pub fn commit(shared: &Shared, tag: Tag, id: ProfileId, session: Option<&str>, serves: bool) {
+    shared.journal.mark(tag, Marker::Committed, format_args!("profile={}", shared.name(id)));
+    if !serves {
+        return;
+    }
+    if let Some(before) = shared.ledger.commit(id, session) {
+        shared.journal.note(Marker::ProfileCommit, format_args!("profile={} switched=true", shared.name(id)));
+        shared.saver.moved(shared.name(before), shared.name(id), &shared.journal);
+    }
+}
+
+pub fn response(shared: &Shared, response: &str, id: ProfileId) {
+    if shared.ledger.learn(Key::Response(response), id) {
+        shared.journal.note(
+            Marker::Binding,
+            format_args!("response_ids profile={} count=1 first=Some({response:?})", shared.name(id)),
+        );
+    }
+}
