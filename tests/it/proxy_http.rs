@@ -1041,7 +1041,8 @@ fn a_silent_account_is_left_for_another() {
     let behind = Behind::start("hang", &NAMES, &backend);
     let mut client = behind.client();
     client.tcp.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout can be set");
-    assert!(behind.ask(&mut client, b"{}").text().contains("Hello from beta."));
+    let answer = behind.ask(&mut client, b"{}");
+    assert!(answer.text().contains("Hello from beta."), "{}", answer.text());
     drop(client);
     behind.assert_well(2);
 }
