@@ -30,6 +30,7 @@ pub enum Command {
     },
     Current,
     Quota(Quota),
+    Doctor(Doctor),
     Run(Run),
     Login {
         profile: Option<String>,
@@ -58,6 +59,13 @@ pub struct Quota {
     pub raw: bool,
     pub once: bool,
     pub base_url: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Doctor {
+    pub quota: bool,
+    pub runtime: bool,
+    pub json: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -250,6 +258,10 @@ fn meaning(spec: &'static Spec, mut given: Given) -> Result<Command, Error> {
                 once: given.has("once"),
                 base_url: given.text("base-url")?,
             })
+        }
+        ["doctor"] => {
+            let [quota, runtime, json] = ["quota", "runtime", "json"].map(|flag| given.has(flag));
+            Command::Doctor(Doctor { quota, runtime, json })
         }
         ["run"] => {
             given.conflict("auto-rotate", "no-auto-rotate", spec)?;

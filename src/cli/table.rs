@@ -108,10 +108,13 @@ pub const COMMANDS: &[Spec] = &[
     },
     spec(&["current"], "Show the active profile"),
     Spec {
-        arguments: &[argument("[CODEX_ARG]...", "Passed to `codex login` unchanged, e.g. --device-auth")],
-        flags: &[profile("Log in to this existing profile")],
+        arguments: &[argument("[CODEX_ARG]...", "Passed to `codex login` unchanged, e.g. --device-auth or status")],
+        flags: &[profile("Log in to this existing profile, whatever the account")],
         passthrough: true,
-        ..spec(&["login"], "Log in to a profile with `codex login`")
+        more: "Without -p the account decides: the profile that has it is updated, a new account becomes a new\n\
+               profile named after its e-mail. That profile becomes active. `login status` asks about the active\n\
+               profile. An API key needs -p: it has no e-mail.",
+        ..spec(&["login"], "Log in with `codex login`; a new account becomes a profile")
     },
     Spec {
         arguments: &[argument("[NAME]", "Profile to log out (default: the active one)")],
@@ -142,6 +145,16 @@ pub const COMMANDS: &[Spec] = &[
         passthrough: true,
         more: "Options of prodex come first: from the first word that is not one of them, everything goes to codex.",
         ..spec(&["run"], "Run codex with a profile, and with the others when its quota is used up")
+    },
+    Spec {
+        flags: &[
+            switch("quota", "Ask the backend for the quota of every profile, too"),
+            switch("runtime", "Read the log of the last run: what happened, and what that means"),
+            switch("json", "Print one JSON document instead"),
+        ],
+        more: "Without --quota and --runtime codex is started once, with a made-up login and no way out, to see that its\n\
+               model traffic comes to prodex. Takes about a second, at most 15. Nothing of yours is changed.",
+        ..spec(&["doctor"], "Check codex, profiles and settings; say what is wrong and what to type next")
     },
     Spec {
         arguments: &[argument("[COMMAND]...", "Command to explain")],
@@ -248,10 +261,10 @@ mod tests {
         assert!(help.contains("  -p, --profile NAME      Run with"), "{help}");
         assert!(help.contains("\n      --no-auto-rotate"), "{help}");
         let top = find(&[]).unwrap().help();
-        for word in ["profile", "use", "current", "login", "logout", "quota", "run", "help"] {
+        for word in ["profile", "use", "current", "login", "logout", "quota", "run", "doctor", "help"] {
             assert!(top.contains(&format!("\n  {word} ")), "{top}");
         }
-        assert!(!top.contains("doctor") && !top.contains("import-current"));
+        assert!(!top.contains("import-current"));
         assert!(!find(&["quota"]).unwrap().help().contains("--watch"));
     }
 }

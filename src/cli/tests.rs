@@ -180,8 +180,17 @@ fn did_you_mean() {
     error("quota --zzzzz", "See `prodex quota --help`");
     error("quota -x", "unknown option '-x'");
     error("--vresion", "unknown option '--vresion'");
-    error("doctor", "unknown command 'doctor'");
+    error("docter", "Did you mean `prodex doctor`?");
+    error("doctor --qouta", "Did you mean `--quota`?");
+    error("doctor main", "main");
     error(&"x".repeat(100_000), "unknown command");
+}
+
+#[test]
+fn doctor() {
+    let all = Doctor { quota: true, runtime: true, json: true };
+    assert_eq!(try_parse("doctor").unwrap(), Command::Doctor(Doctor::default()));
+    assert_eq!(try_parse("doctor --json --runtime --quota").unwrap(), Command::Doctor(all));
 }
 
 #[test]

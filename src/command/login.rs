@@ -1,55 +1,253 @@
-//! `login` and `logout`: codex does both, in the home of the profile. Afterwards the registry learns whose login it is.
+//! `login` and `logout`: codex does both, in the home of the profile. Without a profile's name codex logs in to a private
+//! home that is nobody's yet, and the account decides which profile it is (spec S-30, S-31).
 //! Knows no token and no endpoint.
 
 use super::{find_codex, load, rows, warn};
 use crate::config::Config;
 use crate::error::{Error, Outcome};
-use crate::profile::{self, Profile, auth};
-use crate::state::store;
+use crate::profile::auth::{self, Auth};
+use crate::profile::authfile::Locked;
+use crate::profile::home::{self, Staged};
+use crate::profile::identity::Identity;
+use crate::profile::{self, Profile, links, name};
+use crate::state::{State, file, store};
 use crate::sys::child::{self, Program};
+use crate::sys::clock;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
+
+/// A codex that refreshes holds its lock for one request to the login server.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+/// Each round is lost only to another command that registered or removed the same account meanwhile.
+const ROUNDS: usize = 5;
+/// Where prodex makes the login, it is in a file, whatever config.toml or the system's configuration says.
+const IN_A_FILE: &str = "cli_auth_credentials_store=\"file\"";
 
 pub fn login(config: &Config, wanted: Option<&str>, args: &[OsString], out: &mut dyn Write) -> Outcome {
-    let Some(wanted) = wanted else {
-        return Err(Error::usage("login needs a profile").next("Name one: `prodex login -p NAME`."));
-    };
-    let profile = profile::select(&load(config)?, Some(wanted))?;
-    let code = codex(config, &profile.codex_home, &[&["login".into()], args].concat())?;
-    let asked_only = args.first().is_some_and(|arg| arg == "status");
-    if code != 0 || asked_only {
+    home::sweep_left_over(config);
+    match (wanted, asked(args)) {
+        (Some(wanted), asked) => {
+            let profile = load(config)?.profile(wanted).ok_or_else(|| no_such(wanted))?;
+            login_to(config, &profile, args, asked, out)
+        }
+        (None, Asked::Status) => {
+            let profile = profile::select(&load(config)?, None)?;
+            login_to(config, &profile, args, Asked::Status, out)
+        }
+        (None, Asked::ForKey) => Err(Error::usage("an API key has no e-mail that a profile could be named after")
+            .next("Name the profile: `prodex profile add NAME`, then `prodex login -p NAME --with-api-key`.")),
+        (None, asked) => login_by_account(config, args, asked, out),
+    }
+}
+
+/// The e-mail stays known: the next login shows whether it is the same account.
+pub fn logout(config: &Config, wanted: Option<&str>, _out: &mut dyn Write) -> Outcome {
+    home::sweep_left_over(config);
+    let profile = profile::select(&load(config)?, wanted)?;
+    let code = codex(config, &profile.codex_home, "logout", profile.managed, &[])?;
+    remember(config, &profile, auth::read(&profile.codex_home).email(), false);
+    Ok(code)
+}
+
+/// What the arguments for `codex login` ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Login,
+    /// To take an API key from stdin.
+    ForKey,
+    /// Who is logged in.
+    Status,
+    Help,
+}
+
+fn asked(args: &[OsString]) -> Asked {
+    let mut words = args.iter().map(|arg| arg.to_string_lossy());
+    let mut asked = Asked::Login;
+    while let Some(word) = words.next() {
+        match word.as_ref() {
+            "-c" | "--config" | "--enable" | "--disable" => drop(words.next()),
+            "-h" | "--help" | "help" => return Asked::Help,
+            "status" => asked = Asked::Status,
+            "--with-api-key" => asked = Asked::ForKey,
+            _ => {}
+        }
+    }
+    asked
+}
+
+fn no_such(wanted: &str) -> Error {
+    match name::validate(wanted) {
+        Err(error) => error,
+        Ok(()) => Error::new(format!("profile '{wanted}' does not exist")).next(format!(
+            "Create it with `prodex profile add {wanted}`, or run `prodex login` without -p, which makes a profile for a new account."
+        )),
+    }
+}
+
+/// In the home of a profile, whatever the account.
+fn login_to(config: &Config, profile: &Profile, args: &[OsString], asked: Asked, out: &mut dyn Write) -> Outcome {
+    let before = auth::read(&profile.codex_home);
+    let code = codex(config, &profile.codex_home, "login", profile.managed, args)?;
+    if code != 0 || matches!(asked, Asked::Status | Asked::Help) {
         return Ok(code);
     }
     let auth = auth::read(&profile.codex_home);
-    remember(config, &profile, auth.email(), true);
+    remember(config, profile, auth.email(), true);
+    let (was, is) = (Identity::of(&before, None), Identity::of(&auth, None));
+    if before.tokens().is_some() && auth.tokens().is_some() && was.likeness(&is).is_none() {
+        warn(&format!("profile '{}' is another account now: {}, not {}", profile.name, is.name(), was.name()));
+    }
+    report(out, format!("Logged in successfully for profile '{}'.", profile.name), &auth, profile)
+}
+
+/// Which profile it is depends on who logs in. Whatever fails, the private home goes, and what codex wrote there with it.
+fn login_by_account(config: &Config, args: &[OsString], asked: Asked, out: &mut dyn Write) -> Outcome {
+    let staged = Staged::empty(config)?;
+    let code = codex(config, staged.path(), "login", true, args)?;
+    if code != 0 || asked == Asked::Help {
+        return Ok(code);
+    }
+    let auth = auth::read(staged.path());
+    if auth.tokens().is_none() {
+        let what = format!("codex made no ChatGPT login, so no profile was made ({})", auth.label());
+        return Err(Error::new(what).next("For a login of another kind name a profile: `prodex login -p NAME`."));
+    }
+    let identity = Identity::of(&auth, None);
+    let who = if identity.name().is_empty() { auth.label() } else { identity.name() };
+    let (profile, words) = match settle(config, &identity, staged)? {
+        Settled::Created(profile) => (profile, "Created"),
+        Settled::Reused(profile) => (profile, "Reusing"),
+    };
+    report(out, format!("Logged in as {who}. {words} profile '{}'.", profile.name), &auth, &profile)
+}
+
+enum Settled {
+    Created(Profile),
+    Reused(Profile),
+}
+
+/// Updates the profile that has this account, or makes one.
+fn settle(config: &Config, identity: &Identity, staged: Staged) -> Result<Settled, Error> {
+    let path = staged.path().join("auth.json");
+    let login = file::read_bounded(&path, auth::MAX_BYTES).map_err(|error| Error::io("read", &path, &error))?;
+    for aside in links::link_all(staged.path(), &config.shared_codex_home)? {
+        warn(&format!("moved aside: {aside}"));
+    }
+    let mut staged = Some(staged);
+    for _ in 0..ROUNDS {
+        // The login is replaced before the registry is locked: a codex may hold the login for as long as a request takes.
+        if let Some(profile) = owner(&store::load(config)?.state, identity) {
+            update(config, &profile, &login)?;
+            if activate(config, &profile, identity)? {
+                return Ok(Settled::Reused(profile));
+            }
+        } else if let Some(profile) = create(config, identity, &mut staged)? {
+            return Ok(Settled::Created(profile));
+        }
+    }
+    Err(Error::new("the profiles change all the time").next("Wait for the other prodex commands, and log in again."))
+}
+
+/// The registered profile that is this account; the surest, then the active one.
+fn owner(state: &State, identity: &Identity) -> Option<Profile> {
+    let active = state.active();
+    let likely = state.profiles().into_iter().filter_map(|profile| {
+        let theirs = Identity::of(&auth::read(&profile.codex_home), profile.email.as_deref());
+        let rank = (identity.likeness(&theirs)?, active.as_deref() != Some(&profile.name));
+        Some((rank, profile))
+    });
+    likely.min_by_key(|(rank, _)| *rank).map(|(_, profile)| profile)
+}
+
+/// The new login in the place of the old one.
+fn update(config: &Config, profile: &Profile, login: &[u8]) -> Result<(), Error> {
+    let home = &profile.codex_home;
+    // A home that is gone is made again: the login is too dear to lose.
+    file::create_private_dir(home).map_err(|error| Error::io("create", home, &error))?;
+    for aside in profile::ensure_links(profile, config)? {
+        warn(&format!("moved aside: {aside}"));
+    }
+    let path = home.join("auth.json");
+    let locked = Locked::take(home, clock::now() + LOCK_PATIENCE).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            let what = format!("another process holds the login of profile '{}' locked", profile.name);
+            Error::new(what).next(format!("End the codex in {}, and log in again.", home.display()))
+        }
+        _ => Error::io("lock", &path, &error),
+    })?;
+    locked.recover();
+    locked.replace(login).map_err(|error| Error::io("write", &path, &error))
+}
+
+/// False when the profile was removed meanwhile.
+fn activate(config: &Config, profile: &Profile, identity: &Identity) -> Result<bool, Error> {
+    store::update(config, |state| {
+        let Some(mut now) = state.profile(&profile.name).filter(|now| now.codex_home == profile.codex_home) else {
+            return Ok(false);
+        };
+        now.email = identity.email.clone().or(now.email);
+        state.insert(&now)?;
+        state.set_active(Some(&now.name));
+        Ok(true)
+    })
+}
+
+/// The private home becomes the home of a new profile, unless somebody has the account by now.
+fn create(config: &Config, identity: &Identity, staged: &mut Option<Staged>) -> Result<Option<Profile>, Error> {
+    let mut published = None;
+    let created = store::update(config, |state| {
+        if owner(state, identity).is_some() {
+            return Ok(None);
+        }
+        let home = |name: &str| config.profiles_dir().join(name);
+        let taken = |name: &str| state.has_entry(name) || home(name).symlink_metadata().is_ok();
+        let name = name::first_free(&name::from_email(identity.name()), taken);
+        let profile = Profile { codex_home: home(&name), managed: true, email: identity.email.clone(), name };
+        state.insert(&profile)?;
+        state.set_active(Some(&profile.name));
+        let Some(staged) = staged.take() else { return Ok(None) };
+        staged.publish(&profile.codex_home)?;
+        published = Some(profile.codex_home.clone());
+        Ok(Some(profile))
+    });
+    if let (Err(_), Some(home)) = (&created, &published) {
+        home::delete(config, home).unwrap_or_else(|error| warn(&error.to_string()));
+    }
+    created
+}
+
+fn report(out: &mut dyn Write, result: String, auth: &Auth, profile: &Profile) -> Outcome {
     rows(
         out,
         &[
-            ("Result", format!("Logged in successfully for profile '{}'.", profile.name)),
+            ("Result", result),
             ("Account", auth.email().unwrap_or(auth.label()).to_owned()),
             ("Profile", profile.name.clone()),
             ("CODEX_HOME", profile.codex_home.display().to_string()),
         ],
     )?;
-    Ok(code)
+    if matches!(auth, Auth::Keyring { .. }) {
+        warn(
+            "codex keeps this login in the system's keyring, where prodex cannot use it; see cli_auth_credentials_store",
+        );
+    }
+    Ok(0)
 }
 
-/// The e-mail stays known: the next login shows whether it is the same account.
-pub fn logout(config: &Config, wanted: Option<&str>, _out: &mut dyn Write) -> Outcome {
-    let profile = profile::select(&load(config)?, wanted)?;
-    let code = codex(config, &profile.codex_home, &["logout".into()])?;
-    remember(config, &profile, auth::read(&profile.codex_home).email(), false);
-    Ok(code)
-}
-
-/// Runs codex in a home on our terminal, to its end.
-fn codex(config: &Config, codex_home: &Path, args: &[OsString]) -> Outcome {
+/// Runs `codex VERB` in a home on our terminal, to its end. `ours`: the login belongs into a file there.
+fn codex(config: &Config, codex_home: &Path, verb: &str, ours: bool, args: &[OsString]) -> Outcome {
     if !codex_home.is_dir() {
         return Err(Error::new(format!("the CODEX_HOME {} does not exist", codex_home.display())));
     }
+    let mut words = vec![OsString::from(verb)];
+    if ours {
+        words.extend(["-c".into(), IN_A_FILE.into()]);
+    }
+    words.extend_from_slice(args);
     let program =
-        Program { path: find_codex(config)?, args: args.to_vec(), env: vec![("CODEX_HOME".into(), codex_home.into())] };
+        Program { path: find_codex(config)?, args: words, env: vec![("CODEX_HOME".into(), codex_home.into())] };
     let status = child::run(&program).map_err(|error| Error::io("run", &program.path, &error))?;
     Ok(child::exit_code(status))
 }
@@ -69,4 +267,27 @@ fn remember(config: &Config, profile: &Profile, email: Option<&str>, activate: b
         Ok(())
     });
     updated.unwrap_or_else(|error| warn(&error.to_string()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for() {
+        let rows: [(&[&str], Asked); 8] = [
+            (&[], Asked::Login),
+            (&["--device-auth"], Asked::Login),
+            (&["status"], Asked::Status),
+            (&["-c", "status", "--device-auth"], Asked::Login),
+            (&["-c", "a=b", "status"], Asked::Status),
+            (&["--with-api-key"], Asked::ForKey),
+            (&["--device-auth", "--help"], Asked::Help),
+            (&["-c"], Asked::Login),
+        ];
+        for (args, expected) in rows {
+            let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+            assert_eq!(asked(&args), expected, "{args:?}");
+        }
+    }
 }

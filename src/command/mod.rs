@@ -1,5 +1,6 @@
 //! One verb per file: fetch, decide, print. This file only dispatches, and has the few words that all verbs share.
 
+pub mod doctor;
 pub mod login;
 pub mod preflight;
 pub mod profile;
@@ -44,6 +45,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Outcome {
         Command::Login { profile, args } => login::login(&config, profile.as_deref(), &args, out),
         Command::Logout { profile } => login::logout(&config, profile.as_deref(), out),
         Command::Quota(args) => quota::run(&config, &args, out),
+        Command::Doctor(args) => doctor::run(&config, &args, out),
         Command::Run(args) => run::run(&config, &args),
     }
 }

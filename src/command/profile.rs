@@ -59,11 +59,21 @@ pub fn import_current(config: &Config, name: &str, out: &mut dyn Write) -> Outco
         let what = format!("there is no login to import: {} does not exist", config.default_codex_home.display());
         return Err(Error::new(what).next("Log in with `codex login` first."));
     }
+    if let auth::Auth::Keyring { auto } = auth::read(&config.default_codex_home) {
+        let home = config.default_codex_home.display();
+        let (place, setting) = if auto { ("may be", "auto") } else { ("is", "keyring") };
+        let what = format!(
+            "there is no login to copy: that of {home} {place} in the system's keyring \
+             (cli_auth_credentials_store = \"{setting}\" in its config.toml)"
+        );
+        return Err(Error::new(what).next("Log in once more with `prodex login`: it keeps the login in a file."));
+    }
     let name = name.to_owned();
     add(config, &cli::ProfileAdd { name, copy_current: true, activate: true, ..cli::ProfileAdd::default() }, out)
 }
 
 pub fn list(config: &Config, out: &mut dyn Write) -> Outcome {
+    home::sweep_left_over(config);
     let state = load(config)?;
     let profiles = state.profiles();
     if profiles.is_empty() {
@@ -88,7 +98,7 @@ pub fn list(config: &Config, out: &mut dyn Write) -> Outcome {
                 ("Profile", profile.name.clone()),
                 ("Current", current.to_owned()),
                 ("Kind", if profile.managed { "managed" } else { "external" }.to_owned()),
-                ("Auth", auth.label().to_owned()),
+                ("Auth", describe(&profile, &auth)),
                 ("Email", email(&profile, &auth)),
                 ("Path", profile.codex_home.display().to_string()),
             ],
@@ -98,6 +108,7 @@ pub fn list(config: &Config, out: &mut dyn Write) -> Outcome {
 }
 
 pub fn remove(config: &Config, name: &str, delete_home: bool, out: &mut dyn Write) -> Outcome {
+    home::sweep_left_over(config);
     load(config)?;
     let (removed, active, deletable) = store::update(config, |state| {
         let profile = match state.profile(name) {
@@ -137,6 +148,7 @@ pub fn remove(config: &Config, name: &str, delete_home: bool, out: &mut dyn Writ
 }
 
 pub fn use_profile(config: &Config, name: &str, out: &mut dyn Write) -> Outcome {
+    home::sweep_left_over(config);
     load(config)?;
     let profile = store::update(config, |state| {
         let profile = profile::select(state, Some(name))?;
@@ -154,6 +166,7 @@ pub fn use_profile(config: &Config, name: &str, out: &mut dyn Write) -> Outcome 
 }
 
 pub fn current(config: &Config, out: &mut dyn Write) -> Outcome {
+    home::sweep_left_over(config);
     let state = load(config)?;
     if state.active().is_none() {
         rows(out, &[("Status", "No active profile.".to_owned())])?;
@@ -172,7 +185,7 @@ pub fn current(config: &Config, out: &mut dyn Write) -> Outcome {
             ("CODEX_HOME", profile.codex_home.display().to_string()),
             ("Managed", if profile.managed { "Yes" } else { "No" }.to_owned()),
             ("Email", email(&profile, &auth)),
-            ("Auth", auth.label().to_owned()),
+            ("Auth", describe(&profile, &auth)),
         ],
     )?;
     Ok(0)
@@ -303,6 +316,23 @@ fn may_delete(config: &Config, state: &State, name: &str, profile: Option<&Profi
             Err(Error::new(what).next(format!("Run `prodex profile remove {name}` without --delete-home.")))
         }
         None => Ok(true),
+    }
+}
+
+/// What kind of login this is, and what is wrong with it.
+fn describe(profile: &Profile, auth: &auth::Auth) -> String {
+    let label = auth.label();
+    match auth {
+        auth::Auth::Keyring { .. } => {
+            let name = &profile.name;
+            format!(
+                "{label}: prodex needs the login in a file, which `prodex login -p {name}` makes in a managed profile"
+            )
+        }
+        _ => match profile::login_needed(&profile.codex_home) {
+            Some(reason) => format!("{label}, log in again: {reason}"),
+            None => label.to_owned(),
+        },
     }
 }
 

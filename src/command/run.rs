@@ -8,14 +8,10 @@ use crate::config::Config;
 use crate::error::{Error, Outcome};
 use crate::profile::auth::{self, Auth};
 use crate::profile::{self, Profile, provider};
-use crate::proxy::{Member, Proxy, Settings, saver};
+use crate::proxy::{Member, Proxy, Settings, launch, saver};
 use crate::state::{State, store};
 use crate::sys::child::{self, Program};
 use crate::wire::url::Url;
-use std::ffi::OsString;
-
-/// Hosts that codex must reach without the user's HTTP proxy (spec S-51).
-const LOOPBACK: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
 
 pub fn run(config: &Config, args: &cli::Run) -> Outcome {
     let state = load(config)?;
@@ -76,14 +72,11 @@ fn behind_proxy(
     // Codex starts while these two go on.
     proxy.remember_launch(chosen.rotated);
     chosen.inform(&proxy, profiles);
-    let (backend, model) = proxy.base_urls();
-    // Ahead of the user's own arguments: a later `-c` of theirs wins.
-    let overrides = [format!("chatgpt_base_url=\"{backend}\""), format!("openai_base_url=\"{model}\"")];
-    program.args.splice(0..0, overrides.into_iter().flat_map(|value| ["-c".into(), OsString::from(value)]));
+    program.args.splice(0..0, proxy.overrides());
     // Programs look at one of the two spellings: what the user set in only one must not vanish behind ours in the other.
     for (name, other) in [("NO_PROXY", "no_proxy"), ("no_proxy", "NO_PROXY")] {
         let list = std::env::var(name).or_else(|_| std::env::var(other)).ok();
-        program.env.push((name.into(), with_loopback(list.as_deref()).into()));
+        program.env.push((name.into(), launch::with_loopback(list.as_deref()).into()));
     }
     let status = child::run(program).map_err(|error| cannot_run(program, &error))?;
     proxy.finish();
@@ -120,30 +113,6 @@ fn remember(config: &Config, profile: &Profile, activate: bool) {
     }
 }
 
-/// The list with the loopback hosts in it.
-fn with_loopback(list: Option<&str>) -> String {
-    let mut hosts: Vec<&str> =
-        list.unwrap_or_default().split(',').map(str::trim).filter(|host| !host.is_empty()).collect();
-    for host in LOOPBACK {
-        if !hosts.contains(&host) {
-            hosts.push(host);
-        }
-    }
-    hosts.join(",")
-}
-
 fn cannot_run(program: &Program, error: &std::io::Error) -> Error {
     Error::io("run", &program.path, error)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loopback_joins_what_is_there() {
-        assert_eq!(with_loopback(None), "127.0.0.1,localhost,::1");
-        assert_eq!(with_loopback(Some("corp.example, localhost")), "corp.example,localhost,127.0.0.1,::1");
-        assert_eq!(with_loopback(Some("*")), "*,127.0.0.1,localhost,::1");
-    }
 }

@@ -1,4 +1,5 @@
-//! One GET on a connection of its own, for quota and routing. Blocking, bounded in time and size; follows no redirect.
+//! One GET or POST on a connection of its own, for quota, routing and logins. Blocking, bounded in time and size; follows no
+//! redirect.
 
 use super::stream::Stream;
 use super::tls::Protocol;
@@ -17,21 +18,48 @@ pub type FetchError = NetError;
 
 /// Fetches `url` with `headers` (Host, Accept and Connection are added). A body over `max_body` bytes is an error.
 pub fn get(url: &Url, headers: &[(&str, &str)], deadline: Instant, max_body: usize) -> Result<Answer, FetchError> {
+    exchange("GET", url, headers, None, deadline, max_body)
+}
+
+/// Sends `body` to `url` with `headers` (Content-Length too is added). Sent at most once, whatever happens.
+pub fn post(
+    url: &Url,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    deadline: Instant,
+    max_body: usize,
+) -> Result<Answer, FetchError> {
+    exchange("POST", url, headers, Some(body), deadline, max_body)
+}
+
+fn exchange(
+    method: &str,
+    url: &Url,
+    headers: &[(&str, &str)],
+    body: Option<&[u8]>,
+    deadline: Instant,
+    max_body: usize,
+) -> Result<Answer, FetchError> {
     let patience = Patience::until(deadline);
     let mut stream = Stream::connect(url, Protocol::Http, patience)?;
     let failed = |phase, cause| NetError { phase, peer: url.authority(), cause };
-    stream.write_all(request(url, headers).as_bytes(), patience).map_err(|cause| failed(Phase::Send, cause))?;
+    let mut request = head_of(method, url, headers, body.map(<[u8]>::len)).into_bytes();
+    request.extend_from_slice(body.unwrap_or_default());
+    stream.write_all(&request, patience).map_err(|cause| failed(Phase::Send, cause))?;
     let (response, rest) = read_head(&mut stream, patience).map_err(|cause| failed(Phase::Head, cause))?;
-    let body =
-        read_body(&mut stream, &response, &rest, patience, max_body).map_err(|cause| failed(Phase::Body, cause))?;
+    let body = read_body(&mut stream, method, &response, &rest, patience, max_body)
+        .map_err(|cause| failed(Phase::Body, cause))?;
     Ok(Answer { status: response.status(), body })
 }
 
-fn request(url: &Url, headers: &[(&str, &str)]) -> String {
+fn head_of(method: &str, url: &Url, headers: &[(&str, &str)], length: Option<usize>) -> String {
     use std::fmt::Write;
-    let mut text = format!("GET {} HTTP/1.1\r\nHost: {}\r\n", url.join(""), url.authority());
+    let mut text = format!("{method} {} HTTP/1.1\r\nHost: {}\r\n", url.join(""), url.authority());
     for (name, value) in headers {
         let _ = write!(text, "{name}: {value}\r\n");
+    }
+    if let Some(length) = length {
+        let _ = write!(text, "Content-Length: {length}\r\n");
     }
     text.push_str("Accept: */*\r\nConnection: close\r\n\r\n");
     text
@@ -57,13 +85,14 @@ fn read_head(stream: &mut Stream, patience: Patience) -> Result<(head::Response,
 
 fn read_body(
     stream: &mut Stream,
+    method: &str,
     response: &head::Response,
     rest: &[u8],
     patience: Patience,
     max_body: usize,
 ) -> Result<Vec<u8>, Cause> {
     let malformed = |bad: crate::wire::Malformed| Cause::Malformed(bad.to_string());
-    let mut body = Body::new(body::response_framing(response, "GET").map_err(malformed)?);
+    let mut body = Body::new(body::response_framing(response, method).map_err(malformed)?);
     let mut payload = Vec::new();
     body.feed(rest, |bytes| payload.extend_from_slice(bytes)).map_err(malformed)?;
     let mut chunk = [0; 16 * 1024];

@@ -33,6 +33,14 @@ pub fn config(protocol: Protocol) -> Result<Arc<ClientConfig>, String> {
     }
 }
 
+/// Whether the files that the environment names hold a certificate: a mistake there is better told before codex starts than
+/// as a failure of every request. Reads no more than that takes.
+pub fn check_named_files() -> Result<(), String> {
+    named_ca_files()
+        .find(|file| !is_pem(file))
+        .map_or(Ok(()), |file| Err(format!("CA file {}: no certificate can be read from it", file.display())))
+}
+
 /// The provider's random bytes, for the secret of a run and WebSocket keys.
 pub fn random(bytes: &mut [u8]) -> Result<(), String> {
     rustls::crypto::ring::default_provider()
@@ -68,10 +76,7 @@ fn add_file(roots: &mut RootCertStore, file: &Path) -> Result<(), String> {
 
 /// `CODEX_CA_CERTIFICATE` and `SSL_CERT_FILE` must be usable when set; of `SSL_CERT_DIR` what is no certificate is skipped.
 fn extra_ca_files() -> Vec<PathBuf> {
-    let named = ["CODEX_CA_CERTIFICATE", "SSL_CERT_FILE"]
-        .into_iter()
-        .filter_map(|name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from));
-    let mut files: Vec<PathBuf> = named.collect();
+    let mut files: Vec<PathBuf> = named_ca_files().collect();
     if let Some(dirs) = std::env::var_os("SSL_CERT_DIR") {
         for dir in std::env::split_paths(&dirs) {
             let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -79,6 +84,12 @@ fn extra_ca_files() -> Vec<PathBuf> {
         }
     }
     files
+}
+
+fn named_ca_files() -> impl Iterator<Item = PathBuf> {
+    ["CODEX_CA_CERTIFICATE", "SSL_CERT_FILE"]
+        .into_iter()
+        .filter_map(|name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
 }
 
 fn is_pem(path: &Path) -> bool {

@@ -24,7 +24,11 @@ pub enum Auth {
     Invalid(String),
     ApiKey,
     ChatGpt(Tokens),
-    /// `keyring`, or the `auth_mode` of a kind that we do not know.
+    /// No file, and codex is told to keep the login in the system's keyring; with `auto` there may be none.
+    Keyring {
+        auto: bool,
+    },
+    /// The `auth_mode` of a kind that we do not know.
     Other(String),
 }
 
@@ -37,6 +41,8 @@ pub struct Tokens {
     pub email: Option<String>,
     pub plan: Option<String>,
     pub user_id: Option<String>,
+    /// The account id that the tokens claim: for comparing, where the file has none; never for a header.
+    pub claimed_account_id: Option<String>,
     /// `exp` of the access token, Unix seconds.
     pub expires_at: Option<u64>,
 }
@@ -50,6 +56,8 @@ impl Auth {
             Auth::Invalid(_) => "invalid-auth",
             Auth::ApiKey => "api-key",
             Auth::ChatGpt(_) => "chatgpt",
+            Auth::Keyring { auto: false } => "keyring",
+            Auth::Keyring { auto: true } => "no-auth-or-keyring",
             Auth::Other(mode) => mode,
         }
     }
@@ -72,8 +80,11 @@ pub fn read(codex_home: &Path) -> Auth {
     match file::read_bounded(&codex_home.join("auth.json"), MAX_BYTES) {
         Ok(bytes) => parse(&bytes),
         Err(error) => match error.kind() {
-            io::ErrorKind::NotFound if keyring(codex_home) => Auth::Other("keyring".to_owned()),
-            io::ErrorKind::NotFound => Auth::Missing,
+            io::ErrorKind::NotFound => match store(codex_home).as_deref() {
+                Some("keyring") => Auth::Keyring { auto: false },
+                Some("auto") => Auth::Keyring { auto: true },
+                _ => Auth::Missing,
+            },
             io::ErrorKind::FileTooLarge => Auth::Invalid(format!("auth.json is {error}")),
             _ => Auth::Unreadable(error.to_string()),
         },
@@ -117,15 +128,21 @@ fn tokens(root: &Raw, access_token: String) -> Auth {
         let mut payloads = [id.as_deref(), access.as_deref()].into_iter().flatten();
         payloads.find_map(|bytes| text(&Raw::parse(bytes).ok()?, path).filter(|claim| is_decent(claim)))
     };
-    let exp = access.as_deref().and_then(|bytes| Raw::parse(bytes).ok()?.member("exp")?.as_u64());
+    let exp = expires_at(&access_token);
     Auth::ChatGpt(Tokens {
         email: claim(&["email"]).or_else(|| claim(&[PROFILE_CLAIM, "email"])),
         plan: claim(&[AUTH_CLAIM, "chatgpt_plan_type"]),
         user_id: claim(&[AUTH_CLAIM, "chatgpt_user_id"]).or_else(|| claim(&[AUTH_CLAIM, "user_id"])),
+        claimed_account_id: claim(&[AUTH_CLAIM, "chatgpt_account_id"]),
         expires_at: exp,
         account_id,
         access_token: Secret(access_token),
     })
+}
+
+/// `exp` of a JWT, Unix seconds.
+pub fn expires_at(token: &str) -> Option<u64> {
+    Raw::parse(&payload(token)?).ok()?.member("exp")?.as_u64()
 }
 
 const PROFILE_CLAIM: &str = "https://api.openai.com/profile";
@@ -154,15 +171,15 @@ fn is_decent(claim: &str) -> bool {
     claim.len() <= 320 && !claim.contains(char::is_control)
 }
 
-/// `cli_auth_credentials_store = "keyring"` at the top level of config.toml: one line, so no TOML reader for it.
-fn keyring(codex_home: &Path) -> bool {
-    let Ok(bytes) = file::read_bounded(&codex_home.join("config.toml"), MAX_BYTES) else { return false };
+/// `cli_auth_credentials_store` at the top level of config.toml: one line, so no TOML reader for it.
+fn store(codex_home: &Path) -> Option<String> {
+    let bytes = file::read_bounded(&codex_home.join("config.toml"), MAX_BYTES).ok()?;
     let config = String::from_utf8_lossy(&bytes);
     let mut top_level = config.lines().map(str::trim).take_while(|line| !line.starts_with('['));
-    top_level.any(|line| {
-        let Some((key, value)) = line.split_once('=') else { return false };
-        let value = value.split('#').next().unwrap_or_default().trim();
-        key.trim() == "cli_auth_credentials_store" && matches!(value, "\"keyring\"" | "'keyring'")
+    top_level.find_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        let value = value.split('#').next().unwrap_or_default().trim().trim_matches(['"', '\'']);
+        (key.trim().trim_matches('"') == "cli_auth_credentials_store").then(|| value.to_owned())
     })
 }
 
@@ -274,7 +291,11 @@ mod tests {
         let dir = Scratch::new("auth");
         assert_eq!(read(dir.root()), Auth::Missing);
         std::fs::write(dir.path("config.toml"), "# x\n cli_auth_credentials_store = 'keyring' # why\n[a]\n").unwrap();
-        assert_eq!(read(dir.root()).label(), "keyring");
+        assert_eq!(read(dir.root()), Auth::Keyring { auto: false });
+        std::fs::write(dir.path("config.toml"), "cli_auth_credentials_store=\"auto\"").unwrap();
+        assert_eq!(read(dir.root()), Auth::Keyring { auto: true });
+        std::fs::write(dir.path("config.toml"), "cli_auth_credentials_store = \"file\"").unwrap();
+        assert_eq!(read(dir.root()), Auth::Missing);
         std::fs::write(dir.path("config.toml"), "[a]\ncli_auth_credentials_store = \"keyring\"\n").unwrap();
         assert_eq!(read(dir.root()), Auth::Missing);
         std::fs::write(dir.path("auth.json"), vec![b' '; 1_048_577]).unwrap();

@@ -1,5 +1,5 @@
 //! Managed homes: made, copied from another `CODEX_HOME`, removed. A home is built under a name that no profile can have and
-//! renamed when it is whole; what a failure or a `kill -9` leaves is swept by the next one.
+//! renamed when it is whole; what a failure or a `kill -9` leaves is swept by the next command.
 //! Knows the directory, not the registry; links to the shared history are `links`'s.
 
 use super::{auth, shared};
@@ -126,19 +126,30 @@ fn fresh(profiles: &Path, prefix: &str) -> PathBuf {
     }
 }
 
-/// Removes what dead processes left, credentials included. The living hold a lock on theirs.
+/// Removes what dead processes left, credentials included. Any command may call it: with nothing left it takes no lock.
+pub fn sweep_left_over(config: &Config) {
+    let profiles = config.profiles_dir();
+    if unfinished(&profiles).next().is_some()
+        && let Ok(_lock) = Lock::take(config)
+    {
+        sweep(&profiles);
+    }
+}
+
+/// The living hold a lock on theirs.
 fn sweep(profiles: &Path) {
-    let Ok(entries) = fs::read_dir(profiles) else { return };
-    for entry in entries.flatten() {
-        let left_over = entry.file_name().to_str().is_some_and(|name| {
-            name.starts_with(DISCARDED)
-                || name.starts_with(STAGED)
-                    && File::open(entry.path()).is_ok_and(|directory| directory.try_lock().is_ok())
-        });
-        if left_over && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            let _ = fs::remove_dir_all(entry.path());
+    let dead = |path: &Path| File::open(path).is_ok_and(|directory| directory.try_lock().is_ok());
+    for (path, name) in unfinished(profiles) {
+        if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) && (name.starts_with(DISCARDED) || dead(&path)) {
+            let _ = fs::remove_dir_all(path);
         }
     }
+}
+
+fn unfinished(profiles: &Path) -> impl Iterator<Item = (PathBuf, String)> {
+    let entries = fs::read_dir(profiles).into_iter().flatten().flatten();
+    let named = entries.filter_map(|entry| Some((entry.path(), entry.file_name().into_string().ok()?)));
+    named.filter(|(_, name)| name.starts_with(STAGED) || name.starts_with(DISCARDED))
 }
 
 /// What codex makes anew, or what only lives where it is.
@@ -146,8 +157,7 @@ fn is_rebuildable(name: &str) -> bool {
     let fixed = ["packages", "log", "tmp", ".tmp", "models_cache.json", "version.json"];
     let parts = [".sqlite", ".sqlite-wal", ".sqlite-shm", ".sqlite-journal", ".lock"];
     fixed.contains(&name)
-        || name.starts_with("app-server-")
-        || name.starts_with(".auth-")
+        || ["app-server-", ".auth-", ".prodex-"].iter().any(|begin| name.starts_with(begin))
         || name.contains(".aside-")
         || parts.iter().any(|part| name.ends_with(part))
 }
@@ -360,11 +370,8 @@ mod tests {
         let dir = Scratch::new("copy-self");
         let mut config = dir.config();
         config.root = config.default_codex_home.join("x/prodex");
-        let staged = Staged::copy_of(&config, {
-            fs::create_dir_all(&config.root).unwrap();
-            &config.default_codex_home
-        })
-        .unwrap();
+        fs::create_dir_all(&config.root).unwrap();
+        let staged = Staged::copy_of(&config, &config.default_codex_home).unwrap();
         assert!(staged.path().join("x").is_dir() && !staged.path().join("x/prodex").exists());
     }
 

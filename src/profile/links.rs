@@ -255,9 +255,9 @@ mod tests {
         config.shared_codex_home.clone_from(&profile.codex_home);
         assert!(ensure_links(&profile, &config).unwrap().is_empty());
         assert_eq!(fs::read_dir(&profile.codex_home).unwrap().count(), 0);
-        let external = Profile { managed: false, codex_home: "/nonexistent".into(), ..profile.clone() };
+        let external = Profile { managed: false, codex_home: "/dev/null/nowhere".into(), ..profile.clone() };
         assert!(ensure_links(&external, &config).unwrap().is_empty());
-        assert!(ensure_links(&Profile { codex_home: "/nonexistent".into(), ..profile }, &config).is_err());
+        assert!(ensure_links(&Profile { codex_home: "/dev/null/nowhere".into(), ..profile }, &config).is_err());
     }
 
     #[test]

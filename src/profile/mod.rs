@@ -1,14 +1,22 @@
 //! A profile: a name for one `CODEX_HOME`. Which one is meant when nobody says so.
-//! The list of profiles is `state`'s; what is in a home is `auth`'s, `home`'s and `links`'s.
+//! The list of profiles is `state`'s; what is in a home is `auth`'s, `home`'s and `links`'s;
+//! a login is changed by `refresh` and through `authfile` only.
 
 pub mod auth;
+pub mod authfile;
 pub mod home;
+pub mod identity;
+pub mod in_use;
 pub mod links;
 pub mod name;
 pub mod provider;
+pub mod refresh;
+pub mod refusal;
 pub mod shared;
 
+pub use in_use::{InUse, in_use, mark};
 pub use links::ensure_links;
+pub use refusal::login_needed;
 
 use crate::error::Error;
 use crate::state::State;

@@ -61,12 +61,14 @@ pub fn relay(
     if let Some((id, session)) = owner {
         let name = shared.name(id);
         match &terminal {
-            Some(Event::Completed) => shared.ledger.succeed(id, session),
+            Some(Event::Completed) => shared.ledger.succeed(id, tag.lane, session),
             // Too late for this turn, in time for the next.
             Some(Event::Trouble(trouble)) if !known_before => {
                 record::trouble(shared, tag, id, trouble, shared.wallet.fingerprint(id));
             }
-            None if !is_stream && status < 300 && relayed.end == End::Whole => shared.ledger.succeed(id, session),
+            None if !is_stream && status < 300 && relayed.end == End::Whole => {
+                shared.ledger.succeed(id, tag.lane, session)
+            }
             _ => {}
         }
         match &relayed.end {

@@ -7,7 +7,7 @@ use super::downstream::{Client, NoRequest, Upload, local_answer};
 use super::journal::{Marker, Tag};
 use super::model::{self, FIRST_BYTE};
 use super::route::{self, Class, Route, Stray};
-use super::{Shared, check, guard, websocket};
+use super::{Shared, admission, check, guard, websocket};
 use crate::net::NetError;
 use crate::sys::clock;
 use crate::wire::head::{self, Request};
@@ -78,7 +78,11 @@ fn one(shared: &Shared, client: &mut Client, request: &Request) -> Ended {
     {
         return Ended::Close;
     }
-    let mut trace = Trace::new(shared.tag("http"));
+    let mut trace = Trace::new(shared.tag(route.lane));
+    let _slot = match admission::admit(shared, trace.tag, &route.path) {
+        Ok(slot) => slot,
+        Err(why) => return unavailable(client, &why),
+    };
     let ended = match route.class {
         Class::Model => model::serve(shared, client, request, &route, &mut upload, &mut trace),
         Class::Check => check::serve(shared, client, request, &route, trace.tag),

@@ -76,8 +76,10 @@ pub enum Backoff {
 impl Health {
     /// `unix` is the wall clock in seconds: the backend names resets by it. `token` is the fingerprint of the credential
     /// that was used.
-    pub fn record(&mut self, trouble: &Trouble, token: u64, now: Instant, unix: u64) -> Backoff {
-        match trouble {
+    pub fn record(&mut self, trouble: &Trouble, token: u64, now: Instant, unix: u64) -> Option<Backoff> {
+        Some(match trouble {
+            // About the request, not the account.
+            Trouble::ForeignContent | Trouble::UnknownResponse => return None,
             Trouble::Quota { resets_at, retry_after } => {
                 let named = resets_at.map(|at| Duration::from_secs(at.saturating_sub(unix)));
                 let wait = named.or(*retry_after).unwrap_or(QUOTA_DEFAULT).clamp(Duration::from_secs(1), QUOTA_MAX);
@@ -107,7 +109,7 @@ impl Health {
                 self.refused_token = Some(token);
                 Backoff::Login
             }
-        }
+        })
     }
 
     /// A failure counts against `lane` for a while. Gives the points added and the sum; `None` for a trouble that has a
@@ -183,7 +185,7 @@ mod tests {
         for (resets_at, retry_after, wait) in table {
             let mut health = Health::default();
             let backoff = health.record(&Trouble::Quota { resets_at, retry_after }, TOKEN, t0, UNIX);
-            assert_eq!(backoff, Backoff::Quota(secs(wait)));
+            assert_eq!(backoff, Some(Backoff::Quota(secs(wait))));
             assert_eq!(health.usable(TOKEN, t0), Usable::After(t0 + secs(wait)));
             assert_eq!(health.usable(TOKEN, t0 + secs(wait)), Usable::Yes);
         }
@@ -193,10 +195,10 @@ mod tests {
     fn transport_doubles_while_it_lasts_and_starts_anew_after() {
         let t0 = Instant::now();
         let mut health = Health::default();
-        let steps: Vec<Backoff> = (0..5).map(|_| health.record(&Trouble::Transport, TOKEN, t0, UNIX)).collect();
-        assert_eq!(steps, [15, 30, 60, 120, 120].map(|s| Backoff::Transport(secs(s))));
+        let steps: Vec<Option<Backoff>> = (0..5).map(|_| health.record(&Trouble::Transport, TOKEN, t0, UNIX)).collect();
+        assert_eq!(steps, [15, 30, 60, 120, 120].map(|s| Some(Backoff::Transport(secs(s)))));
         let later = t0 + secs(500);
-        assert_eq!(health.record(&Trouble::Transport, TOKEN, later, UNIX), Backoff::Transport(secs(15)));
+        assert_eq!(health.record(&Trouble::Transport, TOKEN, later, UNIX), Some(Backoff::Transport(secs(15))));
     }
 
     #[test]

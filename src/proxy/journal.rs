@@ -1,7 +1,10 @@
 //! The runtime log: 0.2.38's line format and markers (`original.md` D.10), one file for a run, readable by its user alone.
 //! Holds ids, names and numbers; callers give it no token, prompt, output or e-mail. Errors of the disk end nothing: the
-//! run matters more than its log.
+//! run matters more than its log. `read` reads it back.
 
+pub mod read;
+
+use super::route::Lane;
 use crate::sys::clock;
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -35,6 +38,13 @@ pub enum Marker {
     RetryBackoff,
     TransportBackoff,
     OverloadBackoff,
+    Health,
+    InflightSaturated,
+    LaneLimit,
+    ActiveLimit,
+    LocalOverload,
+    AdmissionExhausted,
+    AdmissionRecovered,
     LoginNeeded,
     PrecommitBudgetExhausted,
     DirectCurrentProfileFallback,
@@ -71,6 +81,13 @@ impl Marker {
             Marker::RetryBackoff => "profile_retry_backoff",
             Marker::TransportBackoff => "profile_transport_backoff",
             Marker::OverloadBackoff => "profile_overload_backoff",
+            Marker::Health => "profile_health",
+            Marker::InflightSaturated => "profile_inflight_saturated",
+            Marker::LaneLimit => "runtime_proxy_lane_limit_reached",
+            Marker::ActiveLimit => "runtime_proxy_active_limit_reached",
+            Marker::LocalOverload => "runtime_proxy_overload_backoff",
+            Marker::AdmissionExhausted => "runtime_proxy_admission_wait_exhausted",
+            Marker::AdmissionRecovered => "runtime_proxy_admission_recovered",
             Marker::LoginNeeded => "profile_login_needed",
             Marker::PrecommitBudgetExhausted => "precommit_budget_exhausted",
             Marker::DirectCurrentProfileFallback => "direct_current_profile_fallback",
@@ -98,7 +115,14 @@ impl Marker {
 #[derive(Debug, Clone, Copy)]
 pub struct Tag {
     pub request: u64,
-    pub transport: &'static str,
+    pub lane: Lane,
+}
+
+impl Tag {
+    /// 0.2.38 knows two.
+    pub fn transport(self) -> &'static str {
+        if self.lane == Lane::WebSocket { "websocket" } else { "http" }
+    }
 }
 
 pub struct Journal {
@@ -131,7 +155,7 @@ impl Journal {
 
     /// A line about one exchange: `request=1 transport=http quota_blocked profile=main`.
     pub fn mark(&self, tag: Tag, marker: Marker, fields: fmt::Arguments<'_>) {
-        self.line(format_args!("request={} transport={} {} {fields}", tag.request, tag.transport, marker.name()));
+        self.line(format_args!("request={} transport={} {} {fields}", tag.request, tag.transport(), marker.name()));
     }
 
     /// A line about the run or a profile: `profile_retry_backoff profile=main until=1795575061`.
@@ -234,7 +258,7 @@ mod tests {
     fn writes_lines_of_the_known_form_for_its_user_alone() {
         let dir = dir("lines");
         let journal = Journal::open(&dir);
-        journal.mark(Tag { request: 3, transport: "http" }, Marker::QuotaBlocked, format_args!("profile=main"));
+        journal.mark(Tag { request: 3, lane: Lane::Responses }, Marker::QuotaBlocked, format_args!("profile=main"));
         journal.note(Marker::RetryBackoff, format_args!("profile=a\n[2026] forged until=1"));
         let text = std::fs::read_to_string(journal.path()).unwrap();
         let lines: Vec<&str> = text.lines().collect();

@@ -17,11 +17,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// At least 64 live streams and 64 WebSockets beside the short calls (spec S-56 and its issue): a worker costs about
-/// 33 KiB while it waits (`design.md` 2.5).
-const MAX_WORKERS: usize = 192;
+/// Every lane full, and as many WebSockets between two turns: so whoever was admitted has a thread, and an idle socket
+/// keeps nobody out. A worker costs about 33 KiB while it waits (`design.md` 2.5), and is started when it is needed.
+const MAX_WORKERS: usize = 1_024;
 /// Connections with something to say that wait for a worker.
-const MAX_QUEUE: usize = 128;
+const MAX_QUEUE: usize = 256;
 /// Connections that are quiet, and for how long they may be.
 const MAX_QUIET: usize = 512;
 const QUIET_LIMIT: Duration = Duration::from_secs(300);

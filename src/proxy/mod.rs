@@ -1,6 +1,7 @@
 //! The loopback proxy: what it is made of, how it starts, and where codex finds it.
 //! The core (`route`, `affinity`, `health`, `select`, `budget`, `verdict`, `workspace`) is pure; the rest moves bytes.
 
+pub mod admission;
 pub mod affinity;
 pub mod attempt;
 pub mod budget;
@@ -16,6 +17,7 @@ pub mod guard;
 pub mod health;
 pub mod journal;
 pub mod lane;
+pub mod launch;
 pub mod ledger;
 pub mod limits;
 pub mod listener;
@@ -37,14 +39,17 @@ pub mod workspace;
 use crate::config::Config;
 use crate::error::Error;
 use crate::net::tls;
-use crate::wire::url::Url;
+use crate::wire::url::{Scheme, Url};
 use connections::Connections;
 use cookies::Jar;
 use credentials::Wallet;
 use journal::{Journal, Marker, Tag};
+use lane::Lanes;
 use ledger::Ledger;
 use limits::Limits;
 use placement::Placements;
+use route::Lane;
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -78,6 +83,7 @@ pub struct Shared {
     pub authority: String,
     pub base: Url,
     pub limits: Limits,
+    pub lanes: Lanes,
     pub members: Vec<Member>,
     pub launching: ProfileId,
     pub ledger: Ledger,
@@ -99,8 +105,8 @@ impl Shared {
         (0..u16::try_from(self.members.len()).unwrap_or(u16::MAX)).map(ProfileId)
     }
 
-    pub fn tag(&self, transport: &'static str) -> Tag {
-        Tag { request: self.requests.fetch_add(1, Ordering::Relaxed) + 1, transport }
+    pub fn tag(&self, lane: Lane) -> Tag {
+        Tag { request: self.requests.fetch_add(1, Ordering::Relaxed) + 1, lane }
     }
 }
 
@@ -116,14 +122,20 @@ impl Proxy {
         let cannot = |error: std::io::Error| Error::new(format!("cannot start the proxy on 127.0.0.1: {error}"));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
+        if settings.base.scheme == Scheme::Https {
+            tls::check_named_files()
+                .map_err(|error| Error::new(error).next("Correct or unset the variable that names it."))?;
+        }
         let launching = ProfileId(u16::try_from(settings.launching).unwrap_or(0));
+        let limits = Limits::from_env(|name| std::env::var(name).ok());
         let journal = Journal::open(&std::env::temp_dir());
         let wallet = Wallet::new(settings.members.iter().map(|member| member.codex_home.clone()));
         let shared = Arc::new(Shared {
             secret: secret()?,
             authority: address.to_string(),
             base: settings.base,
-            limits: Limits::from_env(|name| std::env::var(name).ok()),
+            lanes: Lanes::new(limits.clone()),
+            limits,
             launching,
             ledger: Ledger::new(settings.members.len(), launching),
             wallet,
@@ -147,10 +159,9 @@ impl Proxy {
         Ok(Proxy { shared })
     }
 
-    /// What codex's `chatgpt_base_url` and `openai_base_url` must be (`wire.md` 0.2 F).
-    pub fn base_urls(&self) -> (String, String) {
-        let root = format!("http://{}/{}", self.shared.authority, self.shared.secret);
-        (format!("{root}{}", route::BACKEND_MOUNT), format!("{root}{}", route::MODEL_MOUNT))
+    /// Arguments that lead codex here.
+    pub fn overrides(&self) -> [OsString; 4] {
+        launch::overrides(&self.shared.authority, &self.shared.secret)
     }
 
     /// Writes to state.json, while codex starts, that this run chose the launching profile; `activate`: and that it is the
@@ -185,7 +196,7 @@ impl Briefing {
     /// Out of quota until `resets_at` (Unix seconds), where that is known.
     pub fn set_exhausted(&self, id: ProfileId, resets_at: Option<u64>) {
         let trouble = verdict::Trouble::Quota { resets_at, retry_after: None };
-        self.shared.ledger.record(id, &trouble, 0);
+        self.shared.ledger.record(id, &trouble, Lane::Standard, 0);
         let until = resets_at.map_or_else(|| "unknown".to_owned(), |at| at.to_string());
         self.shared
             .journal
@@ -193,8 +204,8 @@ impl Briefing {
     }
 }
 
-/// 128 random bits in hex.
-fn secret() -> Result<String, Error> {
+/// What the first path segment of a run is: 128 random bits in hex.
+pub fn secret() -> Result<String, Error> {
     use std::fmt::Write;
     let mut bytes = [0; 16];
     tls::random(&mut bytes).map_err(Error::new)?;

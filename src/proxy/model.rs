@@ -42,7 +42,10 @@ pub fn serve(
     let session = claims.session;
     let mut ask = shared.ledger.ask(&claims, route.lane == Lane::Compact);
     let turn_state_owner = claims.turn_state.and_then(|id| shared.ledger.owner(Key::TurnState(id)));
+    // Nobody is known to own the response that is named: it may be anybody's.
+    let unowned = claims.previous_response.is_some() && ask.owner.is_none();
     let outcome = rotate::run(shared, tag, &mut ask, &mut trace.attempts, |id, credential, ask| {
+        let busy = shared.ledger.enter(id);
         let drop_turn_state = turn_state_owner.is_some_and(|owner| owner != id);
         let call = Call { request, route, sender: Sender::Profile(id, credential), drop_turn_state };
         let others = (ask.owner.is_none() || ask.movable) && shared.ledger.has_alternative(ask, id, &shared.wallet);
@@ -53,13 +56,22 @@ pub fn serve(
         };
         let peer = answer.url.authority();
         match judge(shared, client, answer, route.lane, tag) {
-            Ok((answer, None)) => Tried::Commit(answer),
-            Ok((answer, Some(trouble))) => Tried::Trouble(trouble, answer),
+            Ok((answer, Some(trouble))) if trouble != Trouble::UnknownResponse || unowned => {
+                Tried::Trouble(trouble, (answer, busy))
+            }
+            Ok((answer, _)) => Tried::Commit((answer, busy)),
             Err(cause) => Tried::Failed(NetError { phase: Phase::Body, peer, cause }),
         }
     });
+    if let (Outcome::Won(id, (answer, _)), Some(turn_state)) = (&outcome, claims.turn_state)
+        && answer.head.status() < 400
+    {
+        shared.ledger.follow(turn_state, *id);
+    }
     match outcome {
-        Outcome::Won(id, answer) | Outcome::Refused(id, answer) => commit(shared, client, answer, id, session, trace),
+        Outcome::Won(id, (answer, _busy)) | Outcome::Refused(id, (answer, _busy)) => {
+            commit(shared, client, answer, id, session, trace)
+        }
         Outcome::Nobody(error) => deliver::unavailable(client, &rotate::exhausted(error.as_ref())),
         Outcome::ClientGone => deliver::client_fault(client, upload),
     }

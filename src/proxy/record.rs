@@ -15,13 +15,21 @@ pub fn trouble(shared: &Shared, tag: Tag, id: ProfileId, trouble: &Trouble, toke
         Trouble::Quota { .. } | Trouble::NotIncluded => Some(Marker::QuotaBlocked),
         Trouble::Overload { .. } => Some(Marker::Overloaded),
         Trouble::Unauthorized => Some(Marker::Unauthorized),
-        Trouble::Transport => None,
+        Trouble::Transport | Trouble::ForeignContent | Trouble::UnknownResponse => None,
     };
     if let Some(marker) = marker {
         shared.journal.mark(tag, marker, format_args!("profile={name} reason={}", trouble.name()));
     }
     let until = |wait: Duration| clock::unix() + wait.as_secs();
-    match shared.ledger.record(id, trouble, token) {
+    let recorded = shared.ledger.record(id, trouble, tag.lane, token);
+    if let Some((delta, score)) = recorded.as_ref().and_then(|recorded| recorded.penalty) {
+        let route = tag.lane.name();
+        shared.journal.note(
+            Marker::Health,
+            format_args!("profile={name} route={route} score={score} delta={delta} reason={route}_{}", trouble.name()),
+        );
+    }
+    match recorded.and_then(|recorded| recorded.backoff) {
         Some(Backoff::Quota(wait)) => {
             shared.journal.note(Marker::RetryBackoff, format_args!("profile={name} until={}", until(wait)));
         }
@@ -31,7 +39,7 @@ pub fn trouble(shared: &Shared, tag: Tag, id: ProfileId, trouble: &Trouble, toke
                 "profile={name} until={} seconds={} context={}_upstream",
                 until(wait),
                 wait.as_secs(),
-                tag.transport
+                tag.transport()
             ),
         ),
         Some(Backoff::Overload(wait)) => {

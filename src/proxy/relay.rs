@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// All that is kept of a stream, whatever the speeds (spec S-61).
 const BUFFER: usize = 64 * 1024;
+/// A stream of tokens needs little; a fast one gets more.
+const FIRST_BUFFER: usize = 8 * 1024;
 
 /// How a relay ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +68,7 @@ pub fn run(
     pending.append(&mut answer.early);
     seen(&mut answer.tap);
     let mut relayed = Relayed { end: End::Whole, bytes: 0, keep, first: None };
-    let end = pump(&mut answer, client, pending, shared.limits.stream_idle, &mut relayed, seen);
+    let end = pump(&mut answer, client, &pending, shared.limits.stream_idle, &mut relayed, seen);
     relayed.bytes = relayed.bytes.saturating_sub(head_len);
     if let End::Upstream(_) | End::Idle = end {
         relayed.keep = false;
@@ -83,31 +85,39 @@ pub fn run(
 fn pump(
     answer: &mut Answer,
     client: &mut Client,
-    mut pending: Vec<u8>,
+    beginning: &[u8],
     idle: Duration,
     relayed: &mut Relayed,
     mut seen: impl FnMut(&mut Tap),
 ) -> End {
-    let mut start = 0;
+    let mut buffer = vec![0; FIRST_BUFFER];
+    // What codex has yet to take: first the beginning, then what stands in the buffer.
+    let (mut beginning, mut filled, mut sent) = (beginning, 0, 0);
     let mut until = clock::now() + idle;
     // A full read says that more is there: no need to ask poll(2) first.
     let mut eager = answer.stream.buffered();
     loop {
-        while start < pending.len() {
-            match client.stream.write(&pending[start..]) {
+        let pending = if beginning.is_empty() { &buffer[sent..filled] } else { beginning };
+        if !pending.is_empty() {
+            match client.stream.write(pending) {
                 Ok(taken) => {
-                    start += taken;
+                    if beginning.is_empty() {
+                        sent += taken;
+                    } else {
+                        beginning = &beginning[taken..];
+                    }
                     relayed.bytes += taken as u64;
                     let now = clock::now();
                     relayed.first.get_or_insert(now);
                     until = now + idle;
+                    continue;
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(_) => return End::Client,
             }
         }
-        let drained = start == pending.len();
+        let drained = pending.is_empty();
         if drained && answer.tap.is_done() {
             return End::Whole;
         }
@@ -127,13 +137,9 @@ fn pump(
         if !drained {
             continue;
         }
-        pending.resize(BUFFER, 0);
-        let result = answer.stream.read(&mut pending);
-        let taken = match result {
+        let taken = match answer.stream.read(&mut buffer) {
             Ok(taken) => taken,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                pending.clear();
-                start = 0;
                 eager = false;
                 continue;
             }
@@ -145,14 +151,17 @@ fn pump(
                 Err(_) => End::Upstream(Cause::Closed),
             };
         }
-        eager = taken == BUFFER || answer.stream.buffered();
-        let used = match answer.tap.feed(&pending[..taken]) {
+        let used = match answer.tap.feed(&buffer[..taken]) {
             Ok(used) => used,
             Err(bad) => return End::Upstream(Cause::Malformed(bad.to_string())),
         };
         answer.reusable &= used == taken;
-        pending.truncate(used);
-        start = 0;
+        (filled, sent) = (used, 0);
+        eager = taken == buffer.len() || answer.stream.buffered();
+        if taken == buffer.len() && taken < BUFFER {
+            // A fast stream: larger pieces. What stands in the buffer stays where it is.
+            buffer.resize(buffer.len() * 2, 0);
+        }
         seen(&mut answer.tap);
     }
 }

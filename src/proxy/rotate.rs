@@ -4,7 +4,7 @@
 use super::budget::Budget;
 use super::credentials::Credential;
 use super::journal::{Marker, Tag};
-use super::select::{Ask, Decision, Why};
+use super::select::{Ask, Decision, HARD_CAP, Why};
 use super::verdict::Trouble;
 use super::{ProfileId, Shared, record};
 use crate::net::NetError;
@@ -42,7 +42,7 @@ pub fn run<T>(
     let mut budget = Budget::new(clock::now(), ask.owner.is_some() && !ask.movable);
     let mut refusal: Option<(Trouble, ProfileId, T)> = None;
     let mut last_error = None;
-    while let Decision::Use(id, why) = shared.ledger.select(ask, &shared.wallet) {
+    while let Decision::Use(id, why) = shared.ledger.select(ask, tag.lane, &shared.wallet) {
         if !budget.take(clock::now()) {
             let elapsed = budget.elapsed(clock::now()).as_millis();
             let fields = format_args!("attempts={} elapsed_ms={elapsed}", budget.attempts());
@@ -50,6 +50,10 @@ pub fn run<T>(
             break;
         }
         *attempts += 1;
+        if shared.ledger.inflight(id) >= HARD_CAP {
+            let fields = format_args!("profile={} hard_limit={HARD_CAP}", shared.name(id));
+            shared.journal.mark(tag, Marker::InflightSaturated, fields);
+        }
         note_candidate(shared, tag, id, why, ask);
         ask.tried.push(id);
         let Ok(credential) = shared.wallet.credential(id) else {
@@ -78,6 +82,9 @@ pub fn run<T>(
             }
             Tried::Trouble(trouble, answer) => {
                 record::trouble(shared, tag, id, &trouble, token);
+                if trouble == Trouble::ForeignContent && !back_to_owner(ask) {
+                    return Outcome::Won(id, answer);
+                }
                 if refusal.as_ref().is_none_or(|(kept, ..)| trouble.better_than(kept)) {
                     refusal = Some((trouble, id, answer));
                 }
@@ -89,6 +96,15 @@ pub fn run<T>(
         Some((_, id, answer)) => Outcome::Refused(id, answer),
         None => Outcome::Nobody(last_error),
     }
+}
+
+/// The chain goes back to the account that encrypted its content, once; false when that was tried or is not known, so that
+/// codex must hear of it.
+fn back_to_owner(ask: &mut Ask) -> bool {
+    let owner = ask.session.filter(|owner| !ask.tried.contains(owner));
+    ask.owner = owner;
+    ask.movable = false;
+    owner.is_some()
 }
 
 fn note_candidate(shared: &Shared, tag: Tag, id: ProfileId, why: Why, ask: &Ask) {

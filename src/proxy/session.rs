@@ -6,29 +6,38 @@ use super::affinity::Key;
 use super::dial::{self, Dialled, Link, Opening};
 use super::downstream::Client;
 use super::journal::{Marker, Tag};
+use super::lane::Slot;
+use super::ledger::InFlight;
 use super::limits::HOLD_BYTES;
 use super::rotate::Outcome;
+use super::route::Lane;
 use super::select::{Ask, Decision, Why};
 use super::tap::EVENT_PREFIX;
 use super::turn::{self, Asking, Turn, Waiting};
 use super::verdict::{self, Event, Trouble};
-use super::{ProfileId, Shared, record};
+use super::{ProfileId, Shared, admission, record};
 use crate::net::stream::Stream;
 use crate::sys::clock;
 use crate::sys::poll::{self, Watch};
-use crate::wire::frame::{From, Opcode, Part, Prefix, Reader};
+use crate::wire::Malformed;
+use crate::wire::frame::{self, From, Opcode, Part, Prefix, Reader};
 use crate::wire::json;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 /// What waits for one side; the other is not read while there is more.
 const BUFFER: usize = 64 * 1024;
+/// A small turn needs little.
+const FIRST_PIECE: usize = 4 * 1024;
 /// With somebody else to ask, an upstream that says nothing at all to a turn is left after this.
 const FIRST_EVENT: Duration = Duration::from_secs(30);
 /// The sixth failure of a turn ends WebSocket for its thread in codex (`wire.md` 3.7): it must not be us.
 const MAX_BOUNCES: u32 = 4;
 /// Codex's own limit for a message (`wire.md` 3.2).
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
+/// Close codes of RFC 6455 7.4.1.
+const PROTOCOL_ERROR: u16 = 1002;
+const TOO_BIG: u16 = 1009;
 
 /// Why a session is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +49,14 @@ enum Over {
     Idle,
     Malformed,
     TooLarge,
+    /// The lane is full.
+    NoPlace,
+}
+
+impl Over {
+    fn from_client(bad: Malformed) -> Over {
+        if bad == Malformed::FrameTooLarge { Over::TooLarge } else { Over::Malformed }
+    }
 }
 
 /// What the search for another profile came to.
@@ -65,8 +82,17 @@ struct Session<'a> {
     /// Bytes of codex that no part was made of yet.
     client_in: Vec<u8>,
     upstream_in: Vec<u8>,
+    /// A control frame under way: it is passed on whole, because the link may change between two reads.
+    client_control: Vec<u8>,
+    upstream_control: Vec<u8>,
+    /// Codex said that it closes: nothing is asked elsewhere for it.
+    closing: bool,
     /// The beginning of the upstream's message under way.
     heard: Prefix,
+    /// How much is read at once.
+    piece: usize,
+    /// A turn's place in its lane, and on its profile.
+    place: Option<(Slot<'a>, InFlight<'a>)>,
     /// That message was judged already.
     judged: Option<Event>,
     turn: Turn,
@@ -88,7 +114,12 @@ pub fn run(shared: &Shared, client: &mut Client, opening: &Opening<'_>, mut link
         to_upstream: Outbox::default(),
         client_in,
         upstream_in,
+        client_control: Vec::new(),
+        upstream_control: Vec::new(),
+        closing: false,
         heard: Prefix::new(EVENT_PREFIX),
+        piece: FIRST_PIECE,
+        place: None,
         judged: None,
         turn: Turn::Idle,
     };
@@ -97,6 +128,7 @@ pub fn run(shared: &Shared, client: &mut Client, opening: &Opening<'_>, mut link
         // What codex was to hear before the end, it still hears.
         let _ = session.client.write_all(session.to_client.rest());
     }
+    session.tell_why(over);
     let name = shared.name(session.link.id);
     let fields = format_args!("profile={name} turns={} end={over:?}", session.link.turns);
     shared.journal.mark(session.tag, Marker::Exchange, fields);
@@ -114,11 +146,26 @@ impl Session<'_> {
         }
     }
 
+    /// A client that broke the protocol hears which rule (RFC 6455 7.4.1), where a frame may stand.
+    fn tell_why(&mut self, over: Over) {
+        let code = match over {
+            Over::Malformed => PROTOCOL_ERROR,
+            Over::TooLarge => TOO_BIG,
+            _ => return,
+        };
+        if self.from_upstream.at_boundary() {
+            let mut rest = self.to_client.rest().to_vec();
+            frame::write(&mut rest, Opcode::Close, None, &frame::close_payload(code, ""));
+            let _ = self.client.write_all(&rest);
+        }
+    }
+
     /// Writes what can be written, waits, reads what has come.
     fn step(&mut self) -> Result<(), Over> {
         self.to_client.send(&mut self.client.stream).map_err(|()| Over::Client)?;
         if self.to_upstream.send(&mut self.link.stream).is_err() {
-            self.upstream_broke()?;
+            // It may have said why before it went: that is still to be read, and its end after it.
+            self.to_upstream = Outbox::default();
         }
         let read_client = self.to_upstream.len() < BUFFER;
         let read_upstream = self.to_client.len() < BUFFER;
@@ -140,14 +187,14 @@ impl Session<'_> {
             return Err(Over::Client);
         }
         if watches[0].readable() && read_client {
-            match read(&mut self.client.stream, &mut self.client_in) {
+            match read(&mut self.client.stream, &mut self.client_in, &mut self.piece) {
                 Read::Some => self.client_bytes()?,
                 Read::None => {}
                 Read::End => return Err(Over::Client),
             }
         }
         if (watches[1].readable() || buffered) && read_upstream {
-            match read(&mut self.link.stream, &mut self.upstream_in) {
+            match read(&mut self.link.stream, &mut self.upstream_in, &mut self.piece) {
                 Read::Some => self.upstream_bytes()?,
                 Read::None => {}
                 Read::End => self.upstream_broke()?,
@@ -195,13 +242,18 @@ impl Session<'_> {
     // Codex's side
 
     fn client_bytes(&mut self) -> Result<(), Over> {
-        let bytes = std::mem::take(&mut self.client_in);
+        let mut bytes = std::mem::take(&mut self.client_in);
         let mut at = 0;
-        while let Some((used, part)) = self.from_client.next(&bytes[at..]).map_err(|_| Over::Malformed)? {
+        while let Some((used, part)) = self.from_client.next(&bytes[at..]).map_err(Over::from_client)? {
             let raw = &bytes[at..at + used];
             at += used;
             if opcode(&part).is_control() {
-                self.to_upstream.push(raw);
+                self.closing |= opcode(&part) == Opcode::Close;
+                self.client_control.extend_from_slice(raw);
+                if ends_its_frame(&part) {
+                    self.to_upstream.push(&self.client_control);
+                    self.client_control.clear();
+                }
                 continue;
             }
             if matches!(self.turn, Turn::Idle) {
@@ -221,7 +273,8 @@ impl Session<'_> {
                 _ => self.to_upstream.push(raw),
             }
         }
-        self.client_in = bytes[at..].to_vec();
+        bytes.drain(..at);
+        self.client_in = bytes;
         Ok(())
     }
 
@@ -237,7 +290,11 @@ impl Session<'_> {
         let owner = previous.as_deref().and_then(|id| self.shared.ledger.owner(Key::Response(id)));
         let waiting = Waiting::new(previous.is_none().then(|| asking.raw.clone()), clock::now());
         self.turn = Turn::Waiting(Box::new(waiting));
-        self.tag = self.shared.tag("websocket");
+        self.tag = self.shared.tag(Lane::WebSocket);
+        match admission::admit(self.shared, self.tag, &self.opening.route.path) {
+            Ok(slot) => self.place = Some((slot, self.shared.ledger.enter(self.link.id))),
+            Err(_) => return Err(Over::NoPlace),
+        }
         let better = match owner {
             Some(owner) if owner != self.link.id => Some(Ask { owner: Some(owner), ..Ask::default() }),
             None if previous.is_none() && self.is_out() => Some(Ask { movable: true, ..Ask::default() }),
@@ -268,7 +325,7 @@ impl Session<'_> {
     /// This link's profile has become unusable since it was opened, and somebody else is there.
     fn is_out(&self) -> bool {
         let ask = Ask { session: Some(self.link.id), movable: true, ..Ask::default() };
-        match self.shared.ledger.select(&ask, &self.shared.wallet) {
+        match self.shared.ledger.select(&ask, Lane::WebSocket, &self.shared.wallet) {
             Decision::Use(id, why) => id != self.link.id && why != Why::LastResort,
             Decision::Refuse => false,
         }
@@ -277,7 +334,7 @@ impl Session<'_> {
     // The upstream's side
 
     fn upstream_bytes(&mut self) -> Result<(), Over> {
-        let bytes = std::mem::take(&mut self.upstream_in);
+        let mut bytes = std::mem::take(&mut self.upstream_in);
         let mut at = 0;
         loop {
             let Ok(next) = self.from_upstream.next(&bytes[at..]) else { return self.upstream_broke() };
@@ -285,10 +342,15 @@ impl Session<'_> {
             let raw = &bytes[at..at + used];
             at += used;
             if opcode(&part).is_control() {
-                if opcode(&part) == Opcode::Close && matches!(self.turn, Turn::Waiting(_)) {
+                let asked = matches!(self.turn, Turn::Waiting(_)) && !self.closing;
+                if opcode(&part) == Opcode::Close && asked {
                     return self.upstream_broke();
                 }
-                self.to_client.push(raw);
+                self.upstream_control.extend_from_slice(raw);
+                if ends_its_frame(&part) {
+                    self.to_client.push(&self.upstream_control);
+                    self.upstream_control.clear();
+                }
                 continue;
             }
             if matches!(part, Part::Header(header) if header.opcode != Opcode::Continuation) {
@@ -302,7 +364,8 @@ impl Session<'_> {
                 return Ok(());
             }
         }
-        self.upstream_in = bytes[at..].to_vec();
+        bytes.drain(..at);
+        self.upstream_in = bytes;
         Ok(())
     }
 
@@ -389,6 +452,9 @@ impl Session<'_> {
         if let Some(turn_state) = waiting.turn_state {
             self.shared.ledger.learn(Key::TurnState(&turn_state), id);
         }
+        if let Some(turn_state) = waiting.repeated_state {
+            self.shared.ledger.follow(&turn_state, id);
+        }
     }
 
     /// Follows a turn that codex hears already.
@@ -402,18 +468,20 @@ impl Session<'_> {
             format_args!("profile={} event={event:?}", self.shared.name(self.link.id)),
         );
         match event {
-            Event::Completed => self.shared.ledger.succeed(self.link.id, self.opening.session),
+            Event::Completed => self.shared.ledger.succeed(self.link.id, Lane::WebSocket, self.opening.session),
             // Too late for this turn, in time for the next.
             Event::Trouble(trouble) => record::trouble(self.shared, self.tag, self.link.id, trouble, self.link.token),
             _ => {}
         }
         self.link.turns += 1;
+        self.place = None;
         self.turn = Turn::Idle;
     }
 
     /// The upstream is gone or talks nonsense.
     fn upstream_broke(&mut self) -> Result<(), Over> {
         match &mut self.turn {
+            _ if self.closing => Err(Over::Upstream),
             Turn::Waiting(waiting) if self.link.turns > 0 && waiting.heard_since.is_none() => {
                 // An old connection that ended while it was idle: nobody's fault, the same profile is asked anew.
                 if !waiting.may_replay() {
@@ -450,7 +518,17 @@ impl Session<'_> {
         let said = [waiting.held.as_slice(), message].concat();
         waiting.keep_refusal(trouble, said);
         let mut ask = Ask { movable: true, tried: waiting.tried.clone(), ..Ask::default() };
-        let elsewhere = if waiting.may_replay() {
+        if *trouble == Trouble::ForeignContent {
+            // Only the account that encrypted it can help, if it was not asked already.
+            let owner = self.opening.session.and_then(|session| self.shared.ledger.owner(Key::Session(session)));
+            let Some(owner) = owner.filter(|owner| !waiting.tried.contains(owner)) else {
+                return self.pass_on(trouble);
+            };
+            ask = Ask { owner: Some(owner), tried: waiting.tried.clone(), ..Ask::default() };
+        }
+        let elsewhere = if self.closing {
+            false
+        } else if waiting.may_replay() {
             match self.another(&mut ask)? {
                 Another::Link(link) => {
                     self.replay(*link);
@@ -471,7 +549,13 @@ impl Session<'_> {
             );
             return Err(Over::Bounced);
         }
-        // Nobody does better: codex gets the backend's own words, or the break that it was.
+        self.pass_on(trouble)
+    }
+
+    /// Nobody does better: codex gets the backend's own words, or the break that it was.
+    fn pass_on(&mut self, trouble: &Trouble) -> Result<(), Over> {
+        self.place = None;
+        let id = self.link.id;
         let Turn::Waiting(waiting) = std::mem::replace(&mut self.turn, Turn::Idle) else { return Ok(()) };
         match waiting.refusal {
             Some((_, said)) => {
@@ -512,8 +596,12 @@ impl Session<'_> {
     fn switch(&mut self, mut link: Link) {
         self.upstream_in = std::mem::take(&mut link.early);
         self.link = link;
+        if let Some((_, busy)) = &mut self.place {
+            *busy = self.shared.ledger.enter(self.link.id);
+        }
         self.generation += 1;
         self.from_upstream = Reader::new(From::Server);
+        self.upstream_control.clear();
         self.heard = Prefix::new(EVENT_PREFIX);
         self.judged = None;
         self.to_upstream = Outbox::default();
@@ -538,17 +626,30 @@ fn opcode(part: &Part) -> Opcode {
     }
 }
 
+/// The last byte of a frame was in this part.
+fn ends_its_frame(part: &Part) -> bool {
+    match part {
+        Part::Header(header) => header.len == 0,
+        Part::Payload { frame, offset, len } => offset + *len as u64 == frame.len,
+    }
+}
+
 enum Read {
     Some,
     None,
     End,
 }
 
-fn read(stream: &mut Stream, into: &mut Vec<u8>) -> Read {
+/// Reads what is there behind what is in `into`, in pieces that grow with the stream.
+fn read(stream: &mut Stream, into: &mut Vec<u8>, piece: &mut usize) -> Read {
     let at = into.len();
-    into.resize(at + BUFFER, 0);
+    into.resize(at + *piece, 0);
     let result = stream.read(&mut into[at..]);
-    into.truncate(at + result.as_ref().map_or(0, |taken| *taken));
+    let taken = result.as_ref().map_or(0, |taken| *taken);
+    into.truncate(at + taken);
+    if taken == *piece {
+        *piece = (*piece * 2).min(BUFFER);
+    }
     match result {
         Ok(0) => Read::End,
         Ok(_) => Read::Some,

@@ -21,6 +21,10 @@ pub enum Trouble {
     Unauthorized,
     /// No usable answer came at all.
     Transport,
+    /// The input holds reasoning that another account encrypted (`wire.md` 2): only its owner can read it.
+    ForeignContent,
+    /// The previous response is another account's, or nobody's.
+    UnknownResponse,
 }
 
 impl Trouble {
@@ -32,6 +36,8 @@ impl Trouble {
             Trouble::Overload { .. } => "overload",
             Trouble::Unauthorized => "unauthorized",
             Trouble::Transport => "transport",
+            Trouble::ForeignContent => "invalid_encrypted_content",
+            Trouble::UnknownResponse => "previous_response_not_found",
         }
     }
 
@@ -41,7 +47,8 @@ impl Trouble {
             Trouble::Overload { .. } => (0, 0),
             Trouble::Quota { resets_at, .. } => (1, resets_at.unwrap_or(u64::MAX)),
             Trouble::NotIncluded => (2, 0),
-            Trouble::Transport | Trouble::Unauthorized => (3, 0),
+            Trouble::ForeignContent | Trouble::UnknownResponse => (3, 0),
+            Trouble::Transport | Trouble::Unauthorized => (4, 0),
         };
         rank(self) < rank(other)
     }
@@ -75,6 +82,8 @@ fn of_error(error: Raw<'_>, retry_after: Option<Duration>) -> Option<Trouble> {
             }
             "usage_not_included" => Some(Trouble::NotIncluded),
             "server_is_overloaded" | "slow_down" | "overloaded_error" => Some(Trouble::Overload { retry_after }),
+            "invalid_encrypted_content" => Some(Trouble::ForeignContent),
+            "previous_response_not_found" => Some(Trouble::UnknownResponse),
             _ => None,
         }
     })
@@ -136,7 +145,11 @@ pub fn of_event(data: &[u8]) -> Event {
         "error" => {
             let retry_after = json::peek_str(data, &["headers", "retry-after"]).and_then(|text| seconds(&text));
             let unauthorized = || (status(data) == Some(401)).then_some(Trouble::Unauthorized);
-            of_path(data, &["error"], retry_after).or_else(unauthorized).map_or(Event::Failed, Event::Trouble)
+            match of_path(data, &["error"], retry_after).or_else(unauthorized) {
+                // Codex comes back with its full input by itself (`wire.md` 0.6).
+                Some(Trouble::UnknownResponse) | None => Event::Failed,
+                Some(trouble) => Event::Trouble(trouble),
+            }
         }
         _ => Event::Output,
     }

@@ -7,9 +7,9 @@ use super::dial::{self, Dialled, Opening};
 use super::downstream::{Client, local_answer};
 use super::journal::Marker;
 use super::rotate::{self, Outcome};
-use super::route::Route;
+use super::route::{Lane, Route};
 use super::select::Ask;
-use super::{Shared, session};
+use super::{Shared, admission, session};
 use crate::wire::handshake;
 use crate::wire::head::{self, Edit, Request, Response};
 
@@ -21,7 +21,11 @@ pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Ro
             return Ended::Close;
         }
     };
-    let mut trace = Trace::new(shared.tag("websocket"));
+    let mut trace = Trace::new(shared.tag(Lane::WebSocket));
+    let slot = match admission::admit(shared, trace.tag, &route.path) {
+        Ok(slot) => slot,
+        Err(why) => return deliver::unavailable(client, &why),
+    };
     let claims = Claims::of_headers(|name| request.headers().value(name));
     let opening = Opening { request, route, key, session: claims.session };
     // No turn is asked yet, so nothing pins the socket; the session's own profile has its cache.
@@ -32,6 +36,8 @@ pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Ro
                 return Ended::Close;
             }
             trace.profile = Some(id);
+            // A socket without a turn takes no place: each turn asks for its own.
+            drop(slot);
             session::run(shared, client, &opening, *link, trace.tag);
             Ended::Close
         }

@@ -1,5 +1,6 @@
 //! Data to text. Pure: the width and the time zone are arguments. Knows no terminal and opens nothing.
 
+pub mod doctor;
 pub mod panel;
 pub mod quota;
 pub mod table;

@@ -2,6 +2,7 @@
 //! The only place where `unsafe` is allowed; each block says why it is sound. Knows nothing of HTTP, profiles or quotas.
 #![allow(unsafe_code)]
 
+pub mod bounded;
 pub mod child;
 pub mod clock;
 pub mod peer;
@@ -9,3 +10,4 @@ pub mod poll;
 pub mod signal;
 pub mod socket;
 pub mod terminal;
+pub mod user;

@@ -42,13 +42,13 @@ fn a_bad_command_line_is_one_line_on_stderr_and_exit_2() {
         (&["quoat"][..], "Did you mean `prodex quota`?"),
         (&["quota", "--al"], "Did you mean `--all`?"),
         (&["use"], "NAME is missing"),
-        (&["login"], "prodex login -p NAME"),
+        (&["login", "--with-api-key"], "prodex login -p NAME"),
         (&["run", "--auto-rotate", "--no-auto-rotate"], "exclude each other"),
         (&["a\nb\u{1b}[2J"], "unknown command 'a b [2J'"),
     ];
     for (args, expected) in rows {
         let mut command = Command::new(env!("CARGO_BIN_EXE_prodex"));
-        let output = command.args(args).env_clear().env("HOME", "/nonexistent").output().expect("prodex runs");
+        let output = command.args(args).env_clear().env("HOME", "/dev/null/nowhere").output().expect("prodex runs");
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
         assert!(output.stdout.is_empty(), "{args:?}");

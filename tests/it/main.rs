@@ -4,11 +4,14 @@
 #![allow(clippy::doc_markdown)]
 
 mod cli;
+mod doctor;
 mod layers;
+mod login;
 mod older;
 mod profiles;
 mod proxy_guard;
 mod proxy_http;
+mod proxy_websocket;
 mod quota;
 mod rotation;
 mod run;

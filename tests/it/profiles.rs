@@ -372,12 +372,12 @@ fn login_and_logout_are_codex_in_the_home_of_the_profile() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("Logged in successfully for profile 'b'."));
     let b = home.path(".prodex/profiles/b");
     let calls = || fs::read_to_string(home.path("calls")).expect("calls");
-    assert_eq!(calls(), format!("{}|login --device-auth -p x\n", b.display()));
+    assert_eq!(calls(), format!("{}|login -c cli_auth_credentials_store=\"file\" --device-auth -p x\n", b.display()));
     assert!(
         home.state().contains("\"email\": \"b@example.com\"") && home.state().contains("\"active_profile\": \"b\"")
     );
     assert_eq!(home.with_codex(&["logout"]).status.code(), Some(0));
-    assert!(calls().ends_with(&format!("{}|logout\n", b.display())));
+    assert!(calls().ends_with(&format!("{}|logout -c cli_auth_credentials_store=\"file\"\n", b.display())));
 
     home.fake_codex("a@example.com", "exit 7");
     assert_eq!(home.with_codex(&["login", "-p", "a"]).status.code(), Some(7));

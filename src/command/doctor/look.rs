@@ -1,0 +1,298 @@
+//! What the files and the environment say, without asking anybody: the state, each profile's home and login, and
+//! what is wrong with them. Reads only, within bounds; no token leaves this file.
+
+use super::Finding;
+use crate::config::Config;
+use crate::profile::auth::{self, Auth, Secret};
+use crate::profile::shared::{Shape, shape};
+use crate::profile::{Profile, provider};
+use crate::quota::probe::Answer;
+use crate::state::{State, file, store};
+use crate::wire::json::Raw;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// A config.toml larger than this is not looked at: people write a few KB.
+const MAX_CONFIG: u64 = 1024 * 1024;
+/// Links of one home that are named; a home that lost its shared store has about 14.
+const MAX_LINKS: usize = 3;
+/// Entries of one home that are looked at.
+const MAX_ENTRIES: usize = 10_000;
+/// Variables by which programs find an HTTP proxy for https.
+const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+
+/// One profile, as found.
+pub struct Patient {
+    pub profile: Profile,
+    pub auth: Auth,
+    pub exists: bool,
+    /// What the backend says of its quota, if it was asked.
+    pub answer: Option<Answer>,
+}
+
+impl Patient {
+    pub fn kind(&self) -> &'static str {
+        if self.profile.managed { "managed" } else { "external" }
+    }
+
+    pub fn email(&self) -> Option<&str> {
+        self.auth.email().or(self.profile.email.as_deref())
+    }
+}
+
+/// The state as far as it can be read, and whether its file is there.
+pub fn state(config: &Config, findings: &mut Vec<Finding>) -> (State, bool) {
+    let path = config.state_file();
+    let loaded = store::load(config);
+    let state = match loaded {
+        Ok(loaded) => {
+            let next = "See what is left with `prodex profile list`; the next change writes a whole file again";
+            findings.extend(loaded.warning.map(|warning| Finding::new("state_broken", warning, next)));
+            loaded.state
+        }
+        Err(error) => {
+            let next = format!("Look at it: `ls -la {}`", config.root.display());
+            findings.push(Finding::new("state_unreadable", error.to_string(), next));
+            State::default()
+        }
+    };
+    for problem in state.problems() {
+        let next = format!("Correct {}, or drop the entry with `prodex profile remove NAME`", path.display());
+        findings.push(Finding::new("state_entry", problem, next));
+    }
+    if let Some(active) = state.active()
+        && state.profile(&active).is_none()
+    {
+        let what = format!("the active profile '{active}' does not exist");
+        findings.push(Finding::new("active_missing", what, "Choose one with `prodex use NAME`"));
+    }
+    (state, path.symlink_metadata().is_ok())
+}
+
+/// All profiles, and what is wrong with each and with all of them together.
+pub fn profiles(config: &Config, state: &State, findings: &mut Vec<Finding>) -> Vec<Patient> {
+    let mut patients = Vec::new();
+    for profile in state.profiles() {
+        let (auth, exists) = (auth::read(&profile.codex_home), profile.codex_home.is_dir());
+        let patient = Patient { profile, auth, exists, answer: None };
+        let before = findings.len();
+        examine(config, &patient, findings);
+        for finding in &mut findings[before..] {
+            finding.profile = Some(patient.profile.name.clone());
+        }
+        patients.push(patient);
+    }
+    let logins = patients.iter().filter(|patient| patient.auth.tokens().is_some()).count();
+    if patients.is_empty() {
+        let next = "Copy your present login with `prodex profile import-current main`, or begin with `prodex profile add main`";
+        findings.push(Finding::new("no_profile", "there is no profile yet", next));
+    } else if logins < 2 {
+        let what = format!(
+            "{} with a ChatGPT login: without a second one `prodex run` starts codex without the proxy, and nothing moves \
+             when a quota is used up",
+            if logins == 1 { "there is only one profile" } else { "there is no profile" }
+        );
+        let next = "Add another account: `prodex profile add NAME`, then `prodex login -p NAME`";
+        findings.push(Finding::new("no_rotation", what, next));
+    }
+    twins(&patients, findings);
+    patients
+}
+
+/// One profile.
+fn examine(config: &Config, patient: &Patient, findings: &mut Vec<Finding>) {
+    let Profile { name, codex_home: home, .. } = &patient.profile;
+    let mut find = |id, what: String, next: String| findings.push(Finding::new(id, what, next));
+    if !patient.exists {
+        let what = format!("the home of profile '{name}' is missing: {}", home.display());
+        return find("home_missing", what, format!("Put it back, or forget it: `prodex profile remove {name}`"));
+    }
+    let login = format!("Log in: `prodex login -p {name}`");
+    match &patient.auth {
+        Auth::Missing => find("login_missing", format!("nobody is logged in to profile '{name}'"), login),
+        Auth::Unreadable(why) | Auth::Invalid(why) => {
+            find("login_unusable", format!("the login of profile '{name}' cannot be used: {why}"), login);
+        }
+        // The keyring has a finding of its own below.
+        Auth::ApiKey | Auth::ChatGpt(_) | Auth::Keyring { .. } | Auth::Other(_) => {}
+    }
+    let file = home.join("auth.json");
+    if let Ok(meta) = file.symlink_metadata() {
+        let mode = meta.permissions().mode() & 0o777;
+        if meta.is_symlink() {
+            let what = format!("{} is a link: codex replaces it by a file when it refreshes the login", file.display());
+            find("auth_link", what, format!("Give the profile a login of its own: `prodex login -p {name}`"));
+        } else if mode & 0o077 != 0 {
+            let what = format!("others can read {} (mode {mode:04o})", file.display());
+            find("auth_mode", what, format!("Make it private: `chmod 600 '{}'`", file.display()));
+        }
+    }
+    let toml = home.join("config.toml");
+    if keyring(&toml) {
+        let what = format!("{} keeps the login in a keyring, where prodex cannot read it", toml.display());
+        let next = format!("Set `cli_auth_credentials_store = \"file\"` there, then `prodex login -p {name}`");
+        find("keyring", what, next);
+    }
+    if provider::is_foreign(home, &[]) {
+        let what = format!("{} chooses another model_provider: codex runs without the proxy there", toml.display());
+        let next = "Remove that line, or leave it out once: `prodex run -c model_provider=openai`".to_owned();
+        find("foreign_provider", what, next);
+    }
+    if patient.profile.managed {
+        let links = wrong_links(home, &config.shared_codex_home);
+        if !links.is_empty() {
+            let named = links[..links.len().min(MAX_LINKS)].join(", ");
+            let more = links.len().saturating_sub(MAX_LINKS);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let what =
+                format!("links in the home of profile '{name}' do not lead to the shared history: {named}{more}");
+            find("links", what, format!("`prodex run -p {name}` puts them right before codex starts"));
+        }
+    }
+}
+
+/// Links of shared entries that lead elsewhere, or nowhere where they should lead to a directory.
+fn wrong_links(home: &Path, shared: &Path) -> Vec<String> {
+    let entries = fs::read_dir(home).into_iter().flatten().flatten().take(MAX_ENTRIES);
+    let mut wrong: Vec<String> = entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()))
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let shape = shape(&name)?;
+            let (link, target) = (entry.path(), shared.join(&name));
+            let right = if fs::read_link(&link).ok()? == target {
+                shape != Shape::Directory || target.is_dir()
+            } else {
+                // Another spelling of the same place.
+                matches!((link.canonicalize(), target.canonicalize()), (Ok(one), Ok(other)) if one == other)
+            };
+            (!right).then_some(name)
+        })
+        .collect();
+    wrong.sort();
+    wrong
+}
+
+/// `cli_auth_credentials_store` is `keyring` at the top level of config.toml.
+fn keyring(toml: &Path) -> bool {
+    let Ok(bytes) = file::read_bounded(toml, MAX_CONFIG) else { return false };
+    let text = String::from_utf8_lossy(&bytes);
+    let mut top_level = text.lines().map(str::trim).take_while(|line| !line.starts_with('['));
+    top_level.any(|line| {
+        let Some((key, value)) = line.split_once('=') else { return false };
+        let value = value.split('#').next().unwrap_or_default().trim();
+        key.trim() == "cli_auth_credentials_store" && matches!(value, "\"keyring\"" | "'keyring'")
+    })
+}
+
+/// Profiles that are the same login, or the same account.
+fn twins(patients: &[Patient], findings: &mut Vec<Finding>) {
+    let refresh: Vec<Option<Secret>> = patients.iter().map(|p| refresh_token(&p.profile.codex_home)).collect();
+    for (index, (patient, own)) in patients.iter().zip(&refresh).enumerate() {
+        let Some(tokens) = patient.auth.tokens() else { continue };
+        let name = &patient.profile.name;
+        for (other, others) in patients[..index].iter().zip(&refresh) {
+            let Some(first) = other.auth.tokens() else { continue };
+            let first_name = &other.profile.name;
+            let same_login = tokens.access_token == first.access_token || (own.is_some() && own == others);
+            // Two members of one workspace have the same account id, and quotas of their own.
+            let same_user = tokens.user_id == first.user_id || tokens.user_id.is_none() || first.user_id.is_none();
+            let finding = if same_login {
+                let what = format!(
+                    "profiles '{first_name}' and '{name}' hold the same login: as soon as one of them refreshes it, the \
+                     other one is logged out"
+                );
+                Finding::new("same_login", what, format!("Give one its own login: `prodex login -p {name}`"))
+            } else if tokens.account_id.is_some() && tokens.account_id == first.account_id && same_user {
+                let what = format!("profiles '{first_name}' and '{name}' are the same account, with one quota");
+                let next = format!(
+                    "Log in to another account with `prodex login -p {name}`, or `prodex profile remove {name}`"
+                );
+                Finding::new("same_account", what, next)
+            } else {
+                continue;
+            };
+            findings.push(finding.about(name));
+            break;
+        }
+    }
+}
+
+fn refresh_token(home: &Path) -> Option<Secret> {
+    let bytes = file::read_bounded(&home.join("auth.json"), auth::MAX_BYTES).ok()?;
+    let token = Raw::parse(&bytes).ok()?.at(&["tokens", "refresh_token"])?.as_str()?.into_owned();
+    (!token.is_empty()).then(|| Secret::new(token))
+}
+
+/// What the environment does to every run.
+pub fn environment(findings: &mut Vec<Finding>) {
+    let set = PROXIES.iter().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+    if let Some(name) = set {
+        let what = format!("{name} is set, and prodex connects without it: HTTP proxies are not supported yet");
+        let next =
+            "Where only that proxy leads out, `prodex run --no-auto-rotate --skip-quota-check` starts codex alone";
+        findings.push(Finding::new("http_proxy", what, next));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::scratch::Scratch;
+    use std::os::unix::fs::symlink;
+
+    fn patient(dir: &Scratch, name: &str, auth: &str) -> Patient {
+        let home = dir.path(name);
+        fs::create_dir_all(&home).unwrap();
+        file::write_new(&home.join("auth.json"), auth.as_bytes()).unwrap();
+        let auth = auth::read(&home);
+        let profile = Profile { name: name.to_owned(), codex_home: home, managed: true, email: None };
+        Patient { profile, auth, exists: true, answer: None }
+    }
+
+    fn login(access: &str, refresh: &str, account: &str) -> String {
+        format!(
+            r#"{{"tokens":{{"access_token":"{access}","refresh_token":"{refresh}","account_id":"{account}","id_token":"x"}}}}"#
+        )
+    }
+
+    #[test]
+    fn twins_are_found_once_each_and_no_token_is_shown() {
+        let dir = Scratch::new("doctor-twins");
+        let rows = [
+            ("a", login("at-1", "rt-1", "x")),
+            ("b", login("at-2", "rt-1", "y")),
+            ("c", login("at-1", "rt-3", "z")),
+            ("d", login("at-4", "rt-4", "z")),
+            ("e", login("at-5", "", "w")),
+            ("f", login("at-6", "", "v")),
+            ("g", "{}".to_owned()),
+        ];
+        let patients: Vec<Patient> = rows.iter().map(|(name, auth)| patient(&dir, name, auth)).collect();
+        let mut findings = Vec::new();
+        twins(&patients, &mut findings);
+        let found: Vec<_> = findings.iter().map(|f| (f.id, f.profile.as_deref().unwrap())).collect();
+        assert_eq!(found, [("same_login", "b"), ("same_login", "c"), ("same_account", "d")]);
+        assert!(findings.iter().all(|f| !f.what.contains("rt-") && !f.what.contains("at-")));
+    }
+
+    #[test]
+    fn links_that_are_right_in_any_spelling_are_no_finding() {
+        let dir = Scratch::new("doctor-links");
+        let (home, shared) = (dir.path("home"), dir.path("shared"));
+        for made in [&home, &shared, &dir.path("elsewhere")] {
+            fs::create_dir_all(made).unwrap();
+        }
+        fs::create_dir(shared.join("sessions")).unwrap();
+        symlink(shared.join("sessions"), home.join("sessions")).unwrap();
+        symlink(shared.join("history.jsonl"), home.join("history.jsonl")).unwrap();
+        symlink("/nowhere", home.join("my-own-link")).unwrap();
+        assert!(wrong_links(&home, &shared).is_empty());
+        symlink(shared.join("attachments"), home.join("attachments")).unwrap();
+        symlink(dir.path("elsewhere"), home.join("archived_sessions")).unwrap();
+        symlink("/nowhere", home.join("state_9.sqlite")).unwrap();
+        assert_eq!(wrong_links(&home, &shared), ["archived_sessions", "attachments", "state_9.sqlite"]);
+        assert!(wrong_links(&dir.path("no-home"), &shared).is_empty());
+    }
+}
