@@ -517,6 +517,9 @@ impl Session<'_> {
         waiting.tried.push(id);
         let said = [waiting.held.as_slice(), message].concat();
         waiting.keep_refusal(trouble, said);
+        if self.closing {
+            return self.pass_on(trouble);
+        }
         let mut ask = Ask { movable: true, tried: waiting.tried.clone(), ..Ask::default() };
         if *trouble == Trouble::ForeignContent {
             // Only the account that encrypted it can help, if it was not asked already.
@@ -526,9 +529,7 @@ impl Session<'_> {
             };
             ask = Ask { owner: Some(owner), tried: waiting.tried.clone(), ..Ask::default() };
         }
-        let elsewhere = if self.closing {
-            false
-        } else if waiting.may_replay() {
+        let elsewhere = if waiting.may_replay() {
             match self.another(&mut ask)? {
                 Another::Link(link) => {
                     self.replay(*link);

@@ -11,6 +11,7 @@ mod older;
 mod profiles;
 mod proxy_guard;
 mod proxy_http;
+mod proxy_tls;
 mod proxy_websocket;
 mod quota;
 mod rotation;

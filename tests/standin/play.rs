@@ -52,13 +52,10 @@ pub fn respond(
     line.shared.update(at, |record| record.status = Some(status));
     let head = http::head(status, &headers);
     if let Reply::Whole { body: bytes, .. } = reply
-        && behave.cut.is_none()
-        && behave.hold.is_none()
-        && behave.chunk_bytes.is_none()
+        && undisturbed(behave)
         && body.framing == Framing::Length
     {
-        // In one piece, as a real server sends a short answer: codex reads of a refused handshake what has come with its
-        // head, and knows no usage limit in half a body.
+        // In one piece: of a refused upgrade codex sees only as much of the body as comes with the head.
         line.stream.write(&[head.as_bytes(), bytes].concat())?;
         return Ok(behave.length_lie == 0 && !behave.early);
     }
@@ -175,6 +172,11 @@ fn begin(stream: &mut Stream, behave: &Behave) -> Result<(), End> {
         stream.write(http::head(*status, &link).as_bytes())?;
     }
     Ok(())
+}
+
+/// The script has nothing to do inside the answer.
+fn undisturbed(behave: &Behave) -> bool {
+    behave.cut.is_none() && behave.hold.is_none() && behave.chunk_bytes.is_none()
 }
 
 fn write_head(stream: &mut Stream, behave: &Behave, head: &[u8]) -> Result<(), End> {

@@ -129,25 +129,24 @@ fn spread_words(what: &str, spread: Spread) -> String {
 /// The first that applies. 0.2.38's order up to the missing first bytes, then what only we log.
 fn diagnose(summary: &Summary) -> Diagnosis {
     let upstream = summary.count("first_upstream_chunk");
+    let (lane, active) =
+        (summary.count("runtime_proxy_lane_limit_reached"), summary.count("runtime_proxy_active_limit_reached"));
+    // A limit that is reached writes one of these, too, and says more.
+    let local = if lane + active == 0 { summary.count("runtime_proxy_overload_backoff") } else { 0 };
     let rules: [(&str, u64, &str, &str); 17] = [
         (
             "overload",
-            total(summary, &["runtime_proxy_overload_backoff", "profile_overload_backoff", "overloaded"]),
+            local + total(summary, &["profile_overload_backoff", "overloaded"]),
             "the backend or the proxy was overloaded, and fresh work was kept away for a while",
             "Wait a minute; if it stays, see https://status.openai.com",
         ),
         (
             "lane_limit",
-            summary.count("runtime_proxy_lane_limit_reached"),
+            lane,
             "one kind of work reached its limit of requests at once",
             "Start fewer agents at the same time",
         ),
-        (
-            "active_limit",
-            summary.count("runtime_proxy_active_limit_reached"),
-            "the limit of requests at once was reached",
-            "Start fewer agents at the same time",
-        ),
+        ("active_limit", active, "the limit of requests at once was reached", "Start fewer agents at the same time"),
         (
             "queue_overload",
             summary.count("runtime_proxy_queue_overloaded"),
@@ -239,7 +238,7 @@ mod tests {
 
     #[test]
     fn the_first_that_applies_is_the_diagnosis() {
-        let rows: [(&[&str], &str); 14] = [
+        let rows: [(&[&str], &str); 16] = [
             (&[], "ok"),
             (&["binding session_id profile=a", "profile_commit profile=a switched=false"], "ok"),
             (&["request=1 transport=http unauthorized profile=a"], "logins_refused"),
@@ -253,6 +252,8 @@ mod tests {
             (&["stream_read_error profile=a", "upstream_connect_error phase=tls"], "stream_read_errors"),
             (&["precommit_budget_exhausted attempts=3", "stream_read_error x"], "precommit_budget"),
             (&["runtime_proxy_queue_overloaded reason=x", "profile_inflight_saturated x"], "queue_overload"),
+            (&["runtime_proxy_overload_backoff until=1"], "overload"),
+            (&["runtime_proxy_lane_limit_reached x", "runtime_proxy_overload_backoff until=1"], "lane_limit"),
             (&["runtime_proxy_lane_limit_reached x", "overloaded profile=a reason=overload"], "overload"),
         ];
         for (lines, id) in rows {

@@ -230,8 +230,9 @@ fn spread(mut values: Vec<u64>) -> Option<Spread> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Journal, Lane, Tag};
+    use super::super::{Journal, Tag};
     use super::*;
+    use crate::proxy::route::Lane;
     use std::os::unix::fs::symlink;
 
     const STAMPED: &str = "[2026-11-25 07:16:03.123 +00:00] ";

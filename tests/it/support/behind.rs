@@ -35,6 +35,12 @@ impl Behind {
     /// `prodex run` with profiles of these names, the first the launching one, all asked for their workspaces already.
     pub fn start(name: &str, profiles: &[&str], backend: &Backend) -> Behind {
         let behind = Behind::at(TestSpace::with_profiles(name, profiles, backend), profiles[0], backend.address());
+        Behind::wait_checked(profiles, backend);
+        behind.settled()
+    }
+
+    /// The workspaces of all but the launching one were asked for.
+    pub fn wait_checked(profiles: &[&str], backend: &Backend) {
         backend.wait_for("the workspaces of the others", PATIENCE, |records| {
             use super::standin::{record::Finished, script::Kind};
             let asked = |name: &&str| {
@@ -42,6 +48,19 @@ impl Behind {
             };
             profiles[1..].iter().all(asked)
         });
+    }
+
+    /// In a space that the test has made, of a backend that may be one that cannot be asked.
+    pub fn inside(space: TestSpace, launching: &str, backend: &Backend) -> Behind {
+        Behind::at(space, launching, backend.address()).settled()
+    }
+
+    /// With so many open files at most.
+    pub fn with_descriptors(name: &str, profiles: &[&str], backend: &Backend, most: usize) -> Behind {
+        let space = TestSpace::with_profiles(name, profiles, backend);
+        let limit = format!("ulimit -n {most}; exec \"$@\"");
+        let behind = Behind::launched(space, profiles[0], backend.address(), &["-c", &limit, "sh"]);
+        Behind::wait_checked(profiles, backend);
         behind.settled()
     }
 
@@ -71,10 +90,19 @@ impl Behind {
         self
     }
 
-    fn at(mut space: TestSpace, launching: &str, upstream: SocketAddr) -> Behind {
+    fn at(space: TestSpace, launching: &str, upstream: SocketAddr) -> Behind {
+        Behind::launched(space, launching, upstream, &[])
+    }
+
+    /// Through a shell with these arguments in front, when there are any.
+    fn launched(mut space: TestSpace, launching: &str, upstream: SocketAddr, shell: &[&str]) -> Behind {
         let fake = Fake::new(&space, "exec sleep 600");
         space.env("PRODEX_CODEX_BIN", fake.path());
-        let running = space.prodex(&["run", "--skip-quota-check", "exec", "hello"]).start();
+        let args = ["run", "--skip-quota-check", "exec", "hello"];
+        let running = match shell {
+            [] => space.prodex(&args).start(),
+            shell => space.run("sh", &[shell, &[env!("CARGO_BIN_EXE_prodex")], &args].concat()).start(),
+        };
         let call = until("the false codex was called", || fake.calls().pop());
         let value = |key: &str| {
             let found = call.args.iter().find_map(|arg| arg.strip_prefix(key)?.strip_prefix("=\"")?.strip_suffix('"'));
