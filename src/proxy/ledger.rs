@@ -83,10 +83,7 @@ impl Ledger {
         let owner = |key| facts.affinity.owner(key);
         let session = claims.session.and_then(|id| owner(Key::Session(id)));
         let response = claims.previous_response.as_deref().and_then(|id| owner(Key::Response(id)));
-        let turn_state = claims.turn_state.and_then(|id| owner(Key::TurnState(id)));
-        // Codex repeats its first turn state to the end of the turn (`wire.md` 4). Where the session was served elsewhere
-        // since, the turn has moved, and does not go back to who refused it.
-        let turn_state = turn_state.filter(|issuer| session.is_none_or(|last| last == *issuer));
+        let turn_state = claims.turn_state.and_then(|id| owner(Key::Turn(id)));
         Ask {
             owner: response.or(turn_state).or(session.filter(|_| by_session)),
             movable: claims.previous_response.is_none(),
@@ -217,6 +214,14 @@ impl Ledger {
         }
         facts.current = id;
         Committed { session_is_news, before: Some(before) }
+    }
+
+    /// A turn was served by `id`: where that is not who issued its state, the rest of it follows there.
+    pub fn follow(&self, turn_state: &str, id: ProfileId) {
+        let mut facts = self.lock();
+        if facts.affinity.owner(Key::Turn(turn_state)).is_some_and(|known| known != id) {
+            facts.affinity.learn(Key::Turn(turn_state), id);
+        }
     }
 
     pub fn learn(&self, key: Key<'_>, id: ProfileId) -> bool {

@@ -63,6 +63,11 @@ pub fn serve(
             Err(cause) => Tried::Failed(NetError { phase: Phase::Body, peer, cause }),
         }
     });
+    if let (Outcome::Won(id, (answer, _)), Some(turn_state)) = (&outcome, claims.turn_state)
+        && answer.head.status() < 400
+    {
+        shared.ledger.follow(turn_state, *id);
+    }
     match outcome {
         Outcome::Won(id, (answer, _busy)) | Outcome::Refused(id, (answer, _busy)) => {
             commit(shared, client, answer, id, session, trace)

@@ -452,6 +452,9 @@ impl Session<'_> {
         if let Some(turn_state) = waiting.turn_state {
             record::turn_state(self.shared, &turn_state, id);
         }
+        if let Some(turn_state) = waiting.repeated_state {
+            self.shared.ledger.follow(&turn_state, id);
+        }
     }
 
     /// Follows a turn that codex hears already.
