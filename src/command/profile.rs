@@ -6,6 +6,7 @@ use crate::cli;
 use crate::config::Config;
 use crate::error::{Error, Outcome};
 use crate::profile::{self, Profile, auth, home, links, name};
+use crate::proxy::bindings;
 use crate::screen::text::clean;
 use crate::state::{State, file, store};
 use std::fs;
@@ -129,6 +130,10 @@ pub fn remove(config: &Config, name: &str, delete_home: bool, out: &mut dyn Writ
     // After the registry: when this fails or the process dies, a directory is left over, not a profile without a home.
     if let (Some(profile), true) = (&removed, deletable) {
         home::delete(config, &profile.codex_home)?;
+    }
+    // Without it a later profile of this name would be taken for the owner of the old one's chains.
+    if let Err(error) = bindings::forget(config, name) {
+        warn(&format!("what was bound to '{name}' is not forgotten: {error}"));
     }
     let path = removed.map(|profile| profile.codex_home.display().to_string()).unwrap_or_default();
     let deleted = match (delete_home, deletable) {

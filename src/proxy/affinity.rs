@@ -21,13 +21,17 @@ pub const TURN_STATE_HEADER: &str = "x-codex-turn-state";
 pub enum Key<'a> {
     Response(&'a str),
     Session(&'a str),
+    /// Who issued it.
     TurnState(&'a str),
+    /// Where the turn that carries it went since: codex repeats its first turn state to the end of the turn.
+    Turn(&'a str),
 }
 
 pub struct Affinity {
     responses: Owners,
     sessions: Owners,
     turn_states: Owners,
+    turns: Owners,
 }
 
 impl Default for Affinity {
@@ -36,6 +40,7 @@ impl Default for Affinity {
             responses: Owners::new(MAX_RESPONSES),
             sessions: Owners::new(MAX_SESSIONS),
             turn_states: Owners::new(MAX_TURN_STATES),
+            turns: Owners::new(MAX_TURN_STATES),
         }
     }
 }
@@ -47,6 +52,7 @@ impl Affinity {
             Key::Response(id) => self.responses.learn(id, owner),
             Key::Session(id) => self.sessions.learn(id, owner),
             Key::TurnState(id) => self.turn_states.learn(id, owner),
+            Key::Turn(id) => self.turns.learn(id, owner),
         }
     }
 
@@ -55,6 +61,7 @@ impl Affinity {
             Key::Response(id) => self.responses.owner(id),
             Key::Session(id) => self.sessions.owner(id),
             Key::TurnState(id) => self.turn_states.owner(id),
+            Key::Turn(id) => self.turns.owner(id).or_else(|| self.turn_states.owner(id)),
         }
     }
 }
@@ -130,6 +137,16 @@ mod tests {
         assert_eq!(affinity.owner(Key::TurnState("r")), None);
         assert!(affinity.learn(Key::Session("r"), A), "a session moves");
         assert_eq!(affinity.owner(Key::Session("r")), Some(A));
+    }
+
+    #[test]
+    fn a_turn_moves_and_its_state_stays_its_issuers() {
+        let mut affinity = Affinity::default();
+        assert_eq!(affinity.owner(Key::Turn("ts")), None);
+        affinity.learn(Key::TurnState("ts"), A);
+        assert_eq!(affinity.owner(Key::Turn("ts")), Some(A));
+        affinity.learn(Key::Turn("ts"), B);
+        assert_eq!([Key::Turn("ts"), Key::TurnState("ts")].map(|key| affinity.owner(key)), [Some(B), Some(A)]);
     }
 
     #[test]

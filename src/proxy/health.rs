@@ -64,6 +64,19 @@ pub enum Usable {
     LoginNeeded,
 }
 
+impl Usable {
+    /// The worse of two opinions.
+    #[must_use]
+    pub fn and(self, other: Usable) -> Usable {
+        match (self, other) {
+            (Usable::LoginNeeded, _) | (_, Usable::LoginNeeded) => Usable::LoginNeeded,
+            (Usable::After(one), Usable::After(two)) => Usable::After(one.max(two)),
+            (Usable::After(until), Usable::Yes) | (Usable::Yes, Usable::After(until)) => Usable::After(until),
+            (Usable::Yes, Usable::Yes) => Usable::Yes,
+        }
+    }
+}
+
 /// What the record of a trouble amounts to, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backoff {

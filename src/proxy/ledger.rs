@@ -1,5 +1,5 @@
-//! The one lock over what the run knows of its profiles: affinity, health, who is current. No I/O under it.
-//! The rules are `affinity`'s, `health`'s and `select`'s; here they meet.
+//! The one lock over what the run knows of its profiles: affinity, health, who is current; and what the user's other runs
+//! tell of them. No I/O under it. The rules are `affinity`'s, `health`'s and `select`'s; here they meet.
 
 use super::ProfileId;
 use super::affinity::{Affinity, Claims, Key};
@@ -7,16 +7,21 @@ use super::credentials::Wallet;
 use super::health::{Backoff, Health, Usable};
 use super::route::Lane;
 use super::select::{self, Ask, Candidate, Decision, Snapshot};
+use super::share::{InFlight, Marks, Seat, Share};
 use super::verdict::Trouble;
 use crate::sys::clock;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Sessions whose bounces are counted at the same time; far more than a person has.
 const MAX_BOUNCING: usize = 1_024;
 
 pub struct Ledger {
     facts: Mutex<Facts>,
+    share: Share,
+    /// Each profile's place in it.
+    seats: Vec<Seat>,
 }
 
 struct Facts {
@@ -25,8 +30,6 @@ struct Facts {
     /// All profiles, best first for the scheduler.
     order: Vec<ProfileId>,
     current: ProfileId,
-    /// Exchanges in progress.
-    inflight: Vec<u32>,
     /// How often a session's WebSocket was ended to make codex come back, since its last answer.
     bounces: HashMap<Box<str>, u32>,
 }
@@ -38,33 +41,38 @@ pub struct Recorded {
     pub penalty: Option<(u32, u32)>,
 }
 
-/// An exchange in progress.
-#[must_use]
-pub struct InFlight<'a> {
-    ledger: &'a Ledger,
-    id: ProfileId,
+/// What a commit changed.
+pub struct Committed {
+    /// The session was another profile's, or nobody's.
+    pub session_is_news: bool,
+    /// The current profile before, when it is another one now.
+    pub before: Option<ProfileId>,
 }
 
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        if let Some(count) = self.ledger.lock().inflight.get_mut(usize::from(self.id.0)) {
-            *count = count.saturating_sub(1);
-        }
+/// What other runs tell of a profile, for selection.
+fn told(marks: Marks, token: u64, now: Instant, unix: u64) -> Usable {
+    if token != 0 && marks.refused == Some(token) {
+        return Usable::LoginNeeded;
+    }
+    match marks.quota_until.max(marks.transport_until) {
+        Some(until) => Usable::After(now + Duration::from_secs(until.saturating_sub(unix))),
+        None => Usable::Yes,
     }
 }
 
 impl Ledger {
-    /// `profiles` in the scheduler's order.
-    pub fn new(profiles: usize, current: ProfileId) -> Ledger {
+    /// `names` of the profiles in the order of their ids; what other runs know of them comes by `share`.
+    pub fn new(names: &[&str], current: ProfileId, share: Share) -> Ledger {
+        let profiles = names.len();
         let facts = Facts {
             affinity: Affinity::default(),
             health: vec![Health::default(); profiles],
             order: (0..u16::try_from(profiles).unwrap_or(u16::MAX)).map(ProfileId).collect(),
             current,
-            inflight: vec![0; profiles],
             bounces: HashMap::new(),
         };
-        Ledger { facts: Mutex::new(facts) }
+        let seats = names.iter().map(|name| share.seat(name)).collect();
+        Ledger { facts: Mutex::new(facts), share, seats }
     }
 
     /// What a request's claims mean for selection. `by_session`: the session decides like an owner does (unary routes of
@@ -75,10 +83,7 @@ impl Ledger {
         let owner = |key| facts.affinity.owner(key);
         let session = claims.session.and_then(|id| owner(Key::Session(id)));
         let response = claims.previous_response.as_deref().and_then(|id| owner(Key::Response(id)));
-        let turn_state = claims.turn_state.and_then(|id| owner(Key::TurnState(id)));
-        // Codex repeats its first turn state to the end of the turn (`wire.md` 4). Where the session was served elsewhere
-        // since, the turn has moved, and does not go back to who refused it.
-        let turn_state = turn_state.filter(|issuer| session.is_none_or(|last| last == *issuer));
+        let turn_state = claims.turn_state.and_then(|id| owner(Key::Turn(id)));
         Ask {
             owner: response.or(turn_state).or(session.filter(|_| by_session)),
             movable: claims.previous_response.is_none(),
@@ -101,19 +106,21 @@ impl Ledger {
 
     fn snapshot(&self, lane: Lane, wallet: &Wallet) -> Snapshot {
         // Reading a credential is I/O: done for the few refused ones, outside the lock.
-        let (current, order, health, inflight) = {
+        let (current, order, health) = {
             let facts = self.lock();
-            (facts.current, facts.order.clone(), facts.health.clone(), facts.inflight.clone())
+            (facts.current, facts.order.clone(), facts.health.clone())
         };
-        let now = clock::now();
+        let (now, unix) = (clock::now(), clock::unix());
         let candidates =
             order.into_iter().filter_map(|id| Some((id, health.get(usize::from(id.0))?))).map(|(id, health)| {
-                let token = if health.was_refused() { wallet.fingerprint(id) } else { 0 };
+                let marks = self.seat(id).map(|seat| self.share.marks(seat, unix)).unwrap_or_default();
+                let token = if health.was_refused() || marks.refused.is_some() { wallet.fingerprint(id) } else { 0 };
+                let told = told(marks, token, now, unix);
                 Candidate {
                     id,
-                    usable: health.usable(token, now),
+                    usable: health.usable(token, now).and(told),
                     penalty: health.penalty(lane, now),
-                    inflight: inflight.get(usize::from(id.0)).copied().unwrap_or(0),
+                    inflight: self.inflight(id),
                 }
             });
         Snapshot { current, candidates: candidates.collect() }
@@ -134,19 +141,41 @@ impl Ledger {
         let mut facts = self.lock();
         let health = facts.health.get_mut(usize::from(id.0))?;
         let penalty = health.penalise(trouble, lane, now);
-        Some(Recorded { backoff: health.record(trouble, token, now, unix), penalty })
+        let backoff = health.record(trouble, token, now, unix);
+        drop(facts);
+        if let Some(seat) = self.seat(id) {
+            match backoff {
+                Some(Backoff::Quota(wait)) => self.share.mark_quota(seat, unix + wait.as_secs(), unix),
+                Some(Backoff::Transport(wait)) => self.share.mark_transport(seat, unix + wait.as_secs(), unix),
+                Some(Backoff::Login) if token != 0 => self.share.mark_refused(seat, token),
+                _ => {}
+            }
+        }
+        Some(Recorded { backoff, penalty })
     }
 
     /// One more exchange in progress on `id`, until the guard is dropped.
-    pub fn enter(&self, id: ProfileId) -> InFlight<'_> {
-        if let Some(count) = self.lock().inflight.get_mut(usize::from(id.0)) {
-            *count += 1;
-        }
-        InFlight { ledger: self, id }
+    pub fn enter(&self, id: ProfileId) -> Option<InFlight> {
+        self.seat(id).map(|seat| self.share.enter(seat))
     }
 
+    /// Shares of runs that died are taken back. Asks the system about each: not for the path of a request.
+    pub fn sweep(&self) {
+        self.share.sweep();
+    }
+
+    /// Why other runs are not seen.
+    pub fn share_problem(&self) -> Option<&str> {
+        self.share.problem()
+    }
+
+    /// Exchanges in progress on `id`, over all of the user's runs.
     pub fn inflight(&self, id: ProfileId) -> u32 {
-        self.lock().inflight.get(usize::from(id.0)).copied().unwrap_or(0)
+        self.seat(id).map_or(0, |seat| self.share.inflight(seat))
+    }
+
+    fn seat(&self, id: ProfileId) -> Option<Seat> {
+        self.seats.get(usize::from(id.0)).copied()
     }
 
     /// That very token of `id` was refused before.
@@ -163,30 +192,48 @@ impl Ledger {
         if let Some(session) = session {
             facts.bounces.remove(session);
         }
+        drop(facts);
+        if let Some(seat) = self.seat(id) {
+            self.share.clear(seat);
+        }
     }
 
     /// An answer of `id` goes to codex. It becomes the current profile only where the one before can no longer serve: an
-    /// owner's chain, or one of many exchanges at once, moves nobody else. Gives the one before when it changed.
-    pub fn commit(&self, id: ProfileId, session: Option<&str>) -> Option<ProfileId> {
+    /// owner's chain, or one of many exchanges at once, moves nobody else.
+    pub fn commit(&self, id: ProfileId, session: Option<&str>) -> Committed {
         let now = clock::now();
         let mut facts = self.lock();
-        if let Some(session) = session {
-            facts.affinity.learn(Key::Session(session), id);
-        }
+        let session_is_news = session.is_some_and(|session| facts.affinity.learn(Key::Session(session), id));
         let before = facts.current;
         let still_serves = facts
             .health
             .get(usize::from(before.0))
             .is_some_and(|health| !health.was_refused() && health.usable(0, now) == Usable::Yes);
         if before == id || still_serves {
-            return None;
+            return Committed { session_is_news, before: None };
         }
         facts.current = id;
-        Some(before)
+        Committed { session_is_news, before: Some(before) }
+    }
+
+    /// A turn was served by `id`: where that is not who issued its state, the rest of it follows there.
+    pub fn follow(&self, turn_state: &str, id: ProfileId) {
+        let mut facts = self.lock();
+        if facts.affinity.owner(Key::Turn(turn_state)).is_some_and(|known| known != id) {
+            facts.affinity.learn(Key::Turn(turn_state), id);
+        }
     }
 
     pub fn learn(&self, key: Key<'_>, id: ProfileId) -> bool {
         self.lock().affinity.learn(key, id)
+    }
+
+    /// From an earlier run: what this one has learned by now stands.
+    pub fn recall(&self, key: Key<'_>, id: ProfileId) {
+        let mut facts = self.lock();
+        if facts.affinity.owner(key).is_none() {
+            facts.affinity.learn(key, id);
+        }
     }
 
     pub fn owner(&self, key: Key<'_>) -> Option<ProfileId> {

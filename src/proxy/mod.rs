@@ -4,6 +4,7 @@
 pub mod admission;
 pub mod affinity;
 pub mod attempt;
+pub mod bindings;
 pub mod budget;
 pub mod check;
 pub mod connections;
@@ -25,11 +26,13 @@ pub mod model;
 pub mod placement;
 pub mod record;
 pub mod relay;
+pub mod renew;
 pub mod rotate;
 pub mod route;
 pub mod saver;
 pub mod select;
 pub mod session;
+pub mod share;
 pub mod tap;
 pub mod turn;
 pub mod verdict;
@@ -40,6 +43,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::net::tls;
 use crate::wire::url::{Scheme, Url};
+use bindings::Recorder;
 use connections::Connections;
 use cookies::Jar;
 use credentials::Wallet;
@@ -48,12 +52,20 @@ use lane::Lanes;
 use ledger::Ledger;
 use limits::Limits;
 use placement::Placements;
+use renew::Renewals;
 use route::Lane;
+use share::Share;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Codex has ended and the user waits for the prompt: what is still to be written has so long.
+const FINISH_LIMIT: Duration = Duration::from_millis(500);
+/// How long a run that died may still count: its exchanges only make others look less busy.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 /// A profile of this run, by its place in the scheduler's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -92,7 +104,9 @@ pub struct Shared {
     pub connections: Connections,
     pub jar: Jar,
     pub placements: Placements,
+    pub renewals: Renewals,
     pub saver: saver::Saver,
+    pub recorder: Recorder,
     requests: AtomicU64,
 }
 
@@ -130,6 +144,7 @@ impl Proxy {
         let limits = Limits::from_env(|name| std::env::var(name).ok());
         let journal = Journal::open(&std::env::temp_dir());
         let wallet = Wallet::new(settings.members.iter().map(|member| member.codex_home.clone()));
+        let names: Vec<&str> = settings.members.iter().map(|member| member.name.as_str()).collect();
         let shared = Arc::new(Shared {
             secret: secret()?,
             authority: address.to_string(),
@@ -137,11 +152,13 @@ impl Proxy {
             lanes: Lanes::new(limits.clone()),
             limits,
             launching,
-            ledger: Ledger::new(settings.members.len(), launching),
+            ledger: Ledger::new(&names, launching, Share::open(config)),
+            recorder: Recorder::start(config.clone()),
             wallet,
             connections: Connections::default(),
             jar: Jar::default(),
             placements: Placements::new(settings.members.len()),
+            renewals: Renewals::new(settings.members.len()),
             saver: saver::Saver::start(config.clone()),
             members: settings.members,
             journal,
@@ -156,6 +173,7 @@ impl Proxy {
         ));
         listener::start(Arc::clone(&shared), listener).map_err(cannot)?;
         placement::learn_in_background(&shared);
+        recall_in_background(&shared, config.clone());
         Ok(Proxy { shared })
     }
 
@@ -178,6 +196,10 @@ impl Proxy {
     /// Codex has ended: what is left to write is written.
     pub fn finish(&self) {
         self.shared.saver.finish(&self.shared.journal);
+        if !self.shared.recorder.finish(FINISH_LIMIT) {
+            self.shared.journal.note(Marker::StateSaveError, format_args!("error=bindings were not all written"));
+        }
+        report_recorder(&self.shared);
         self.shared.journal.line(format_args!("runtime proxy ended"));
     }
 }
@@ -213,4 +235,37 @@ pub fn secret() -> Result<String, Error> {
         let _ = write!(text, "{byte:02x}");
         text
     }))
+}
+
+/// What earlier runs bound is read while codex starts; then, for as long as the run lasts, dead runs' shares are taken back.
+fn recall_in_background(shared: &Arc<Shared>, config: Config) {
+    let shared = Arc::clone(shared);
+    // Without the thread this run knows what it learns itself.
+    let _ = std::thread::Builder::new().name("memory".to_owned()).spawn(move || {
+        let read = bindings::read(&config);
+        for problem in read.problems {
+            shared.journal.note(Marker::StateSaveError, format_args!("error={problem}"));
+        }
+        if let Some(problem) = shared.ledger.share_problem() {
+            shared.journal.note(Marker::StateSaveError, format_args!("error=other runs are not seen: {problem}"));
+        }
+        for binding in &read.bindings {
+            let Some(place) = shared.members.iter().position(|member| member.name == binding.profile) else { continue };
+            let Ok(id) = u16::try_from(place).map(ProfileId) else { continue };
+            shared.ledger.recall(binding.kind.key(&binding.id), id);
+        }
+        shared.journal.line(format_args!("bindings recalled count={}", read.bindings.len()));
+        drop(read.bindings);
+        loop {
+            std::thread::sleep(HOUSEKEEPING);
+            shared.ledger.sweep();
+            report_recorder(&shared);
+        }
+    });
+}
+
+fn report_recorder(shared: &Shared) {
+    if let Some(problem) = shared.recorder.take_problem() {
+        shared.journal.note(Marker::StateSaveError, format_args!("error={problem}"));
+    }
 }

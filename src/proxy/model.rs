@@ -63,6 +63,11 @@ pub fn serve(
             Err(cause) => Tried::Failed(NetError { phase: Phase::Body, peer, cause }),
         }
     });
+    if let (Outcome::Won(id, (answer, _)), Some(turn_state)) = (&outcome, claims.turn_state)
+        && answer.head.status() < 400
+    {
+        shared.ledger.follow(turn_state, *id);
+    }
     match outcome {
         Outcome::Won(id, (answer, _busy)) | Outcome::Refused(id, (answer, _busy)) => {
             commit(shared, client, answer, id, session, trace)
@@ -129,7 +134,7 @@ fn commit(
         status < 400 && !matches!(answer.tap.decided, Some(Event::Trouble(_))),
     );
     if let Some(turn_state) = answer.head.headers().value(TURN_STATE_HEADER) {
-        shared.ledger.learn(Key::TurnState(turn_state), id);
+        record::turn_state(shared, turn_state, id);
     }
     trace.profile = Some(id);
     deliver::relay(shared, client, answer, Some((id, session)), trace)

@@ -1,6 +1,7 @@
 //! What a run learns of its profiles: into the ledger, and into the log. The rules are `health`'s and `affinity`'s.
 
 use super::affinity::Key;
+use super::bindings::Kind;
 use super::health::Backoff;
 use super::journal::{Marker, Tag};
 use super::verdict::Trouble;
@@ -56,7 +57,12 @@ pub fn commit(shared: &Shared, tag: Tag, id: ProfileId, session: Option<&str>, s
     if !serves {
         return;
     }
-    if let Some(before) = shared.ledger.commit(id, session) {
+    let committed = shared.ledger.commit(id, session);
+    if let Some(session) = session.filter(|_| committed.session_is_news) {
+        shared.recorder.bind(Kind::Session, session, shared.name(id));
+        shared.journal.note(Marker::Binding, format_args!("session_id profile={} value={session}", shared.name(id)));
+    }
+    if let Some(before) = committed.before {
         shared.journal.note(Marker::ProfileCommit, format_args!("profile={} switched=true", shared.name(id)));
         shared.saver.moved(shared.name(before), shared.name(id), &shared.journal);
     }
@@ -64,9 +70,16 @@ pub fn commit(shared: &Shared, tag: Tag, id: ProfileId, session: Option<&str>, s
 
 pub fn response(shared: &Shared, response: &str, id: ProfileId) {
     if shared.ledger.learn(Key::Response(response), id) {
+        shared.recorder.bind(Kind::Response, response, shared.name(id));
         shared.journal.note(
             Marker::Binding,
             format_args!("response_ids profile={} count=1 first=Some({response:?})", shared.name(id)),
         );
+    }
+}
+
+pub fn turn_state(shared: &Shared, turn_state: &str, id: ProfileId) {
+    if shared.ledger.learn(Key::TurnState(turn_state), id) {
+        shared.recorder.bind(Kind::TurnState, turn_state, shared.name(id));
     }
 }

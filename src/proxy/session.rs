@@ -7,11 +7,11 @@ use super::dial::{self, Dialled, Link, Opening};
 use super::downstream::Client;
 use super::journal::{Marker, Tag};
 use super::lane::Slot;
-use super::ledger::InFlight;
 use super::limits::HOLD_BYTES;
 use super::rotate::Outcome;
 use super::route::Lane;
 use super::select::{Ask, Decision, Why};
+use super::share::InFlight;
 use super::tap::EVENT_PREFIX;
 use super::turn::{self, Asking, Turn, Waiting};
 use super::verdict::{self, Event, Trouble};
@@ -92,7 +92,7 @@ struct Session<'a> {
     /// How much is read at once.
     piece: usize,
     /// A turn's place in its lane, and on its profile.
-    place: Option<(Slot<'a>, InFlight<'a>)>,
+    place: Option<(Slot<'a>, Option<InFlight>)>,
     /// That message was judged already.
     judged: Option<Event>,
     turn: Turn,
@@ -450,7 +450,10 @@ impl Session<'_> {
             record::response(self.shared, &response, id);
         }
         if let Some(turn_state) = waiting.turn_state {
-            self.shared.ledger.learn(Key::TurnState(&turn_state), id);
+            record::turn_state(self.shared, &turn_state, id);
+        }
+        if let Some(turn_state) = waiting.repeated_state {
+            self.shared.ledger.follow(&turn_state, id);
         }
     }
 

@@ -57,15 +57,15 @@ fn an_unknown_ca_is_named() {
 }
 
 #[test]
-fn a_ca_file_that_is_none_is_named() {
+fn a_ca_file_that_is_none_stops_the_run() {
     for variable in ["CODEX_CA_CERTIFICATE", "SSL_CERT_FILE"] {
         let (mut scene, _ca) = Scene::over_tls("tls", &BOTH, Script::new(&BOTH));
-        let fake = Fake::new(&scene.space, ASK);
+        let fake = Fake::new(&scene.space, "");
         scene.space.env("PRODEX_CODEX_BIN", fake.path());
         scene.space.env(variable, "/no/such.pem");
-        let output = scene.run(&["exec"]).output().expect(0);
-        assert!(output.stderr.contains("/no/such.pem"), "the preflight: {}", output.stderr);
-        assert!(output.stdout.contains("/no/such.pem"), "the proxy: {}", output.stdout);
-        assert!(scene.space.marked("upstream_connect_error").iter().any(|line| line.contains("/no/such.pem")));
+        let output = scene.run(&["--skip-quota-check", "exec"]).output().expect(1);
+        assert!(output.stderr.contains("/no/such.pem"), "{}", output.stderr);
+        assert_eq!((output.stderr.lines().count(), output.stdout.as_str()), (1, ""), "{}", output.stderr);
+        assert!(fake.calls().is_empty(), "codex was not started");
     }
 }
