@@ -169,6 +169,9 @@ fn ask(url: &crate::wire::url::Url, patients: &mut [Patient], findings: &mut Vec
             let refused = matches!(error, ProbeError::Status { status: 401, .. });
             let next = error.next(name).unwrap_or_else(|| format!("Try again: `prodex quota -p {name}`"));
             let id = if refused { "login_refused" } else { "quota_unknown" };
+            if findings.iter().any(|known| known.id == id && known.profile.as_deref() == Some(name)) {
+                continue;
+            }
             findings.push(Finding::new(id, format!("the quota of profile '{name}': {error}"), next).about(name));
         }
     }

@@ -7,6 +7,7 @@ use crate::cli;
 use crate::config::Config;
 use crate::error::{Error, Outcome};
 use crate::profile::auth::{self, Auth};
+use crate::profile::in_use::InUse;
 use crate::profile::{self, Profile, provider};
 use crate::proxy::{Member, Proxy, Settings, launch, saver};
 use crate::state::{State, store};
@@ -49,13 +50,17 @@ pub fn run(config: &Config, args: &cli::Run) -> Outcome {
         args: args.args.clone(),
         env: vec![("CODEX_HOME".into(), profile.codex_home.clone().into_os_string())],
     };
+    // So that no other prodex refreshes this login under the codex that uses it. Without the mark codex's own lock remains.
+    let mark = profile::in_use::mark(&profile.codex_home).ok();
     let members = members(&state, &profile, args);
     if members.len() < 2 {
         remember(config, &profile, chosen.rotated);
         // Nothing in between is the most transparent proxy (spec S-52).
-        return Err(cannot_run(&program, &child::replace(&program)));
+        return Err(cannot_run(&program, &child::replace(&program, mark.as_ref().map(InUse::file))));
     }
-    behind_proxy(config, &mut program, &profile, members, base, chosen)
+    let code = behind_proxy(config, &mut program, &profile, members, base, chosen);
+    drop(mark);
+    code
 }
 
 fn behind_proxy(

@@ -20,7 +20,14 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// This process launched a codex in that home. Keep it until that codex ended.
 #[derive(Debug)]
 pub struct InUse {
-    _lock: File,
+    lock: File,
+}
+
+impl InUse {
+    /// For a codex that takes our place in the process and is to hold the mark itself.
+    pub fn file(&self) -> &File {
+        &self.lock
+    }
 }
 
 /// Several at once may mark a home. Waits for a check that happens to look, which is over at once.
@@ -44,7 +51,7 @@ pub fn mark(codex_home: &Path) -> io::Result<InUse> {
         waited += PAUSE;
     }
     file.write_all(format!("{}\n", std::process::id()).as_bytes())?;
-    Ok(InUse { _lock: file })
+    Ok(InUse { lock: file })
 }
 
 /// The last process that marked this home and still lives; 0 when its number cannot be told. `None`: no mark is held.

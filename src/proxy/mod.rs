@@ -4,6 +4,7 @@
 pub mod admission;
 pub mod affinity;
 pub mod attempt;
+pub mod bindings;
 pub mod budget;
 pub mod check;
 pub mod connections;
@@ -25,11 +26,13 @@ pub mod model;
 pub mod placement;
 pub mod record;
 pub mod relay;
+pub mod renew;
 pub mod rotate;
 pub mod route;
 pub mod saver;
 pub mod select;
 pub mod session;
+pub mod share;
 pub mod tap;
 pub mod turn;
 pub mod verdict;
@@ -48,6 +51,7 @@ use lane::Lanes;
 use ledger::Ledger;
 use limits::Limits;
 use placement::Placements;
+use renew::Renewals;
 use route::Lane;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
@@ -92,6 +96,7 @@ pub struct Shared {
     pub connections: Connections,
     pub jar: Jar,
     pub placements: Placements,
+    pub renewals: Renewals,
     pub saver: saver::Saver,
     requests: AtomicU64,
 }
@@ -142,6 +147,7 @@ impl Proxy {
             connections: Connections::default(),
             jar: Jar::default(),
             placements: Placements::new(settings.members.len()),
+            renewals: Renewals::new(settings.members.len()),
             saver: saver::Saver::start(config.clone()),
             members: settings.members,
             journal,

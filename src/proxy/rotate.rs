@@ -6,7 +6,7 @@ use super::credentials::Credential;
 use super::journal::{Marker, Tag};
 use super::select::{Ask, Decision, HARD_CAP, Why};
 use super::verdict::Trouble;
-use super::{ProfileId, Shared, record};
+use super::{ProfileId, Shared, record, renew};
 use crate::net::NetError;
 use crate::sys::clock;
 use std::sync::Arc;
@@ -42,6 +42,8 @@ pub fn run<T>(
     let mut budget = Budget::new(clock::now(), ask.owner.is_some() && !ask.movable);
     let mut refusal: Option<(Trouble, ProfileId, T)> = None;
     let mut last_error = None;
+    // Whose login was made good during this request: once each.
+    let mut renewed: Vec<ProfileId> = Vec::new();
     while let Decision::Use(id, why) = shared.ledger.select(ask, tag.lane, &shared.wallet) {
         if !budget.take(clock::now()) {
             let elapsed = budget.elapsed(clock::now()).as_millis();
@@ -61,7 +63,7 @@ pub fn run<T>(
             continue;
         };
         let token = credential.fingerprint;
-        match one(id, credential, ask) {
+        match one(id, Arc::clone(&credential), ask) {
             Tried::Commit(answer) => return Outcome::Won(id, answer),
             Tried::ClientGone => return Outcome::ClientGone,
             Tried::Failed(error) if error.client_gone() => return Outcome::ClientGone,
@@ -75,6 +77,11 @@ pub fn run<T>(
                 // Codex runs under the launching login and knows how to refresh it: it sees the refusal of a token once.
                 // Another login's refusal is not for codex: it would refresh the wrong one (spec S-60).
                 let codex_can_refresh = id == shared.launching && !shared.ledger.refused(id, token);
+                if !renewed.contains(&id) && renew::renew(shared, tag, id, &credential) {
+                    renewed.push(id);
+                    ask.tried.retain(|tried| *tried != id);
+                    continue;
+                }
                 record::trouble(shared, tag, id, &Trouble::Unauthorized, token);
                 if codex_can_refresh {
                     return Outcome::Won(id, answer);

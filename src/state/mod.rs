@@ -2,6 +2,7 @@
 //! stays as it was read, so keys that we do not know survive at every level, and 0.2.38 reads what we write.
 //! Pure: knows no file and no lock (`store`), and no `CODEX_HOME`.
 
+pub mod bindings;
 pub mod file;
 pub mod store;
 

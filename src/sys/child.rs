@@ -2,7 +2,9 @@
 
 use crate::sys::signal;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -24,8 +26,13 @@ pub fn find(name: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|candidate| is_executable(candidate))
 }
 
-/// Becomes that program: same process, same terminal, nothing in between. Returns only when it could not.
-pub fn replace(program: &Program) -> io::Error {
+/// Becomes that program: same process, same terminal, nothing in between. `keep` stays open in it, for the lock that hangs
+/// on it. Returns only when it could not.
+pub fn replace(program: &Program, keep: Option<&File>) -> io::Error {
+    if let Some(file) = keep {
+        // SAFETY: the descriptor is open for as long as `file` is borrowed; clearing its flags touches nothing else.
+        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFD, 0) };
+    }
     command(program).exec()
 }
 

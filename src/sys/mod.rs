@@ -5,8 +5,10 @@
 pub mod bounded;
 pub mod child;
 pub mod clock;
+pub mod mapping;
 pub mod peer;
 pub mod poll;
+pub mod private;
 pub mod signal;
 pub mod socket;
 pub mod terminal;

@@ -8,6 +8,7 @@ mod doctor;
 mod layers;
 mod login;
 mod older;
+mod persistence;
 mod profiles;
 mod proxy_guard;
 mod proxy_http;

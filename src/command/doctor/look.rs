@@ -4,8 +4,9 @@
 use super::Finding;
 use crate::config::Config;
 use crate::profile::auth::{self, Auth, Secret};
+use crate::profile::identity::{Identity, Likeness};
 use crate::profile::shared::{Shape, shape};
-use crate::profile::{Profile, provider};
+use crate::profile::{Profile, provider, refusal};
 use crate::quota::probe::Answer;
 use crate::state::{State, file, store};
 use crate::wire::json::Raw;
@@ -85,7 +86,7 @@ pub fn profiles(config: &Config, state: &State, findings: &mut Vec<Finding>) -> 
     }
     let logins = patients.iter().filter(|patient| patient.auth.tokens().is_some()).count();
     if patients.is_empty() {
-        let next = "Copy your present login with `prodex profile import-current main`, or begin with `prodex profile add main`";
+        let next = "Copy your present login with `prodex profile import-current main`, or log in with `prodex login`";
         findings.push(Finding::new("no_profile", "there is no profile yet", next));
     } else if logins < 2 {
         let what = format!(
@@ -93,7 +94,7 @@ pub fn profiles(config: &Config, state: &State, findings: &mut Vec<Finding>) -> 
              when a quota is used up",
             if logins == 1 { "there is only one profile" } else { "there is no profile" }
         );
-        let next = "Add another account: `prodex profile add NAME`, then `prodex login -p NAME`";
+        let next = "Add another account: `prodex login`";
         findings.push(Finding::new("no_rotation", what, next));
     }
     twins(&patients, findings);
@@ -115,7 +116,13 @@ fn examine(config: &Config, patient: &Patient, findings: &mut Vec<Finding>) {
             find("login_unusable", format!("the login of profile '{name}' cannot be used: {why}"), login);
         }
         // The keyring has a finding of its own below.
-        Auth::ApiKey | Auth::ChatGpt(_) | Auth::Keyring { .. } | Auth::Other(_) => {}
+        Auth::ApiKey | Auth::Keyring { .. } | Auth::Other(_) => {}
+        Auth::ChatGpt(_) => {
+            if let Some(why) = refusal::login_needed(home) {
+                let what = format!("the backend refused the login of profile '{name}': {}", why.trim_end_matches('.'));
+                find("login_refused", what, format!("Log in again: `prodex login -p {name}`"));
+            }
+        }
     }
     let file = home.join("auth.json");
     if let Ok(meta) = file.symlink_metadata() {
@@ -129,7 +136,7 @@ fn examine(config: &Config, patient: &Patient, findings: &mut Vec<Finding>) {
         }
     }
     let toml = home.join("config.toml");
-    if keyring(&toml) {
+    if keyring(&toml) || matches!(patient.auth, Auth::Keyring { .. }) {
         let what = format!("{} keeps the login in a keyring, where prodex cannot read it", toml.display());
         let next = format!("Set `cli_auth_credentials_store = \"file\"` there, then `prodex login -p {name}`");
         find("keyring", what, next);
@@ -196,15 +203,15 @@ fn twins(patients: &[Patient], findings: &mut Vec<Finding>) {
             let Some(first) = other.auth.tokens() else { continue };
             let first_name = &other.profile.name;
             let same_login = tokens.access_token == first.access_token || (own.is_some() && own == others);
-            // Two members of one workspace have the same account id, and quotas of their own.
-            let same_user = tokens.user_id == first.user_id || tokens.user_id.is_none() || first.user_id.is_none();
+            let identity = |patient: &Patient| Identity::of(&patient.auth, None);
+            let same_account = identity(patient).likeness(&identity(other)) == Some(Likeness::Account);
             let finding = if same_login {
                 let what = format!(
                     "profiles '{first_name}' and '{name}' hold the same login: as soon as one of them refreshes it, the \
                      other one is logged out"
                 );
                 Finding::new("same_login", what, format!("Give one its own login: `prodex login -p {name}`"))
-            } else if tokens.account_id.is_some() && tokens.account_id == first.account_id && same_user {
+            } else if same_account {
                 let what = format!("profiles '{first_name}' and '{name}' are the same account, with one quota");
                 let next = format!(
                     "Log in to another account with `prodex login -p {name}`, or `prodex profile remove {name}`"
@@ -240,6 +247,7 @@ pub fn environment(findings: &mut Vec<Finding>) {
 mod tests {
     use super::*;
     use crate::state::scratch::Scratch;
+    use std::hash::{DefaultHasher, Hash, Hasher};
     use std::os::unix::fs::symlink;
 
     fn patient(dir: &Scratch, name: &str, auth: &str) -> Patient {
@@ -275,6 +283,28 @@ mod tests {
         let found: Vec<_> = findings.iter().map(|f| (f.id, f.profile.as_deref().unwrap())).collect();
         assert_eq!(found, [("same_login", "b"), ("same_login", "c"), ("same_account", "d")]);
         assert!(findings.iter().all(|f| !f.what.contains("rt-") && !f.what.contains("at-")));
+    }
+
+    #[test]
+    fn a_login_that_was_refused_for_good_is_a_finding() {
+        let dir = Scratch::new("doctor-refused");
+        let patient = patient(&dir, "a", &login("at-1", "rt-1", "x"));
+        let config = dir.config();
+        let ids = || {
+            let mut findings = Vec::new();
+            examine(&config, &patient, &mut findings);
+            findings.iter().map(|finding| finding.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(), [""; 0]);
+        // A note about another token, as `refresh` leaves it, is void.
+        let note = r#"{"token":"0","reason":"used twice."}"#;
+        file::write_new(&patient.profile.codex_home.join(".prodex-refusal.json"), note.as_bytes()).unwrap();
+        assert_eq!(ids(), [""; 0]);
+        let mut hasher = DefaultHasher::new();
+        "rt-1".hash(&mut hasher);
+        let note = format!("{{\"token\":\"{:016x}\",\"reason\":\"used twice.\"}}", hasher.finish());
+        fs::write(patient.profile.codex_home.join(".prodex-refusal.json"), note).unwrap();
+        assert_eq!(ids(), ["login_refused"]);
     }
 
     #[test]
