@@ -314,7 +314,7 @@ mod tests {
         symlink("/", source.join("unknown/out")).unwrap();
         let staged = Staged::copy_of(&config, &source).unwrap();
         let mut names: Vec<_> = entries(staged.path()).unwrap().iter().map(DirEntry::file_name).collect();
-        names.sort();
+        names.sort_unstable();
         let expected = [
             ".credentials.json",
             "AGENTS.md",

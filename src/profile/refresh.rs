@@ -246,7 +246,7 @@ impl Login<'_> {
             }
         }
         // From the end, so that the places before stay right. Two new members at one place may come in any order.
-        edits.sort_by_key(|(place, _)| std::cmp::Reverse(place.start));
+        edits.sort_unstable_by_key(|(place, _)| std::cmp::Reverse(place.start));
         let mut text = self.bytes.to_vec();
         for (place, new) in edits {
             text.splice(place, new.into_bytes());

@@ -236,7 +236,7 @@ fn sweep(dir: &Path, current: &Path) {
             logs.push((meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), meta.len(), entry.path()));
         }
     }
-    logs.sort_by_key(|(modified, ..)| std::cmp::Reverse(*modified));
+    logs.sort_unstable_by_key(|(modified, ..)| std::cmp::Reverse(*modified));
     let mut bytes = 0;
     for (index, (_, len, path)) in logs.iter().enumerate() {
         bytes += len;

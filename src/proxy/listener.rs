@@ -88,7 +88,7 @@ fn run(pool: &Arc<Pool>, listener: &TcpListener, ear: &UnixStream) {
             accept(listener, &mut quiet);
         }
         if quiet.len() > MAX_QUIET {
-            quiet.sort_by_key(|client| client.since);
+            quiet.sort_unstable_by_key(|client| client.since);
             quiet.drain(..quiet.len() - MAX_QUIET);
         }
     }

@@ -93,7 +93,7 @@ pub fn from_headers<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>, 
         families.entry(family).or_default().extend(window(field, now));
     }
     for windows in families.values_mut() {
-        windows.sort_by_key(|window| window.length);
+        windows.sort_unstable_by_key(|window| window.length);
     }
     let windows = families.remove("").unwrap_or_default();
     let other_limits = families.into_iter().take(MAX_LIMITS).map(|(family, windows)| {
@@ -167,7 +167,7 @@ fn windows(limit: Option<Raw>, now: u64) -> Vec<Window> {
         .filter_map(|(_, slot)| window(|field| slot.member(field)?.as_f64(), now))
         .take(MAX_WINDOWS)
         .collect();
-    windows.sort_by_key(|window| window.length);
+    windows.sort_unstable_by_key(|window| window.length);
     windows
 }
 

@@ -88,7 +88,7 @@ impl State {
     pub fn text(&self) -> String {
         let sorted = |map: &Members| {
             let mut map = map.clone();
-            map.sort_by(|(one, _), (other, _)| one.cmp(other));
+            map.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
             Value::Object(map)
         };
         let mut members = vec![

@@ -110,7 +110,7 @@ impl Value {
     pub fn sort_keys(&mut self) {
         match self {
             Value::Object(members) => {
-                members.sort_by(|(one, _), (other, _)| one.cmp(other));
+                members.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
                 for (_, value) in members {
                     value.sort_keys();
                 }

@@ -60,12 +60,11 @@ fn an_unknown_ca_is_named() {
 fn a_ca_file_that_is_none_stops_the_run() {
     for variable in ["CODEX_CA_CERTIFICATE", "SSL_CERT_FILE"] {
         let (mut scene, _ca) = Scene::over_tls("tls", &BOTH, Script::new(&BOTH));
-        let fake = Fake::new(&scene.space, "");
+        let fake = Fake::new(&scene.space, ASK);
         scene.space.env("PRODEX_CODEX_BIN", fake.path());
         scene.space.env(variable, "/no/such.pem");
         let output = scene.run(&["--skip-quota-check", "exec"]).output().expect(1);
-        assert!(output.stderr.contains("/no/such.pem"), "{}", output.stderr);
-        assert_eq!((output.stderr.lines().count(), output.stdout.as_str()), (1, ""), "{}", output.stderr);
-        assert!(fake.calls().is_empty(), "codex was not started");
+        assert!(output.stderr.contains("/no/such.pem") && output.stderr.lines().count() == 1, "{}", output.stderr);
+        assert!(fake.calls().is_empty());
     }
 }

@@ -177,7 +177,7 @@ fn wrong_links(home: &Path, shared: &Path) -> Vec<String> {
             (!right).then_some(name)
         })
         .collect();
-    wrong.sort();
+    wrong.sort_unstable();
     wrong
 }
 
