@@ -1,8 +1,10 @@
 //! TLS client settings: rustls with ring, bundled roots plus the CA files that the environment names (spec S-82).
 //! Knows no sockets.
 
-use rustls::pki_types::CertificateDer;
+use rustls::crypto::{CryptoProvider, KeyProvider};
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::SigningKey;
 use rustls::{ClientConfig, RootCertStore};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -43,10 +45,21 @@ pub fn check_named_files() -> Result<(), String> {
 
 /// The provider's random bytes, for the secret of a run and WebSocket keys.
 pub fn random(bytes: &mut [u8]) -> Result<(), String> {
-    rustls::crypto::ring::default_provider()
-        .secure_random
-        .fill(bytes)
-        .map_err(|_| "the system gives no random bytes".to_owned())
+    provider().secure_random.fill(bytes).map_err(|_| "the system gives no random bytes".to_owned())
+}
+
+/// Ring's, without what signs: prodex shows no certificate of its own, and 20 KB of the binary are for that alone.
+fn provider() -> CryptoProvider {
+    CryptoProvider { key_provider: &NoOwnKeys, ..rustls::crypto::ring::default_provider() }
+}
+
+#[derive(Debug)]
+struct NoOwnKeys;
+
+impl KeyProvider for NoOwnKeys {
+    fn load_private_key(&self, _: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        Err(rustls::Error::General("prodex has no certificate of its own".to_owned()))
+    }
 }
 
 fn build(ca_files: &[PathBuf]) -> Result<ClientConfig, String> {
@@ -54,7 +67,7 @@ fn build(ca_files: &[PathBuf]) -> Result<ClientConfig, String> {
     for file in ca_files {
         add_file(&mut roots, file)?;
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    let config = ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots)

@@ -145,7 +145,7 @@ fn of_state(state: &State, now: u64) -> Vec<Binding> {
     };
     let mut all = of(Kind::Response, Map::Responses);
     all.append(&mut of(Kind::Session, Map::Sessions));
-    all.sort_by_key(|binding| binding.bound_at);
+    all.sort_unstable_by_key(|binding| binding.bound_at);
     all
 }
 

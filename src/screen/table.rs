@@ -57,7 +57,7 @@ impl Layout {
         };
         // What is left over goes to the important ones first.
         let mut order: Vec<usize> = (0..columns.len()).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(columns[i].rank.unwrap_or(u8::MAX)));
+        order.sort_unstable_by_key(|&i| (std::cmp::Reverse(columns[i].rank.unwrap_or(u8::MAX)), i));
         for i in order {
             let spare = width - total(&widths);
             if let Some(own) = &mut widths[i] {

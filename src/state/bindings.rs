@@ -73,7 +73,7 @@ fn bound_at(entry: &Value) -> u64 {
 fn prune(members: &mut Members, limit: usize) {
     let surplus = members.len().saturating_sub(limit);
     if surplus > 0 {
-        members.sort_by_key(|(_, entry)| bound_at(entry));
+        members.sort_unstable_by_key(|(_, entry)| bound_at(entry));
         members.drain(..surplus);
     }
 }
