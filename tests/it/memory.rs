@@ -265,11 +265,13 @@ fn a_home_that_cannot_be_written_ends_no_stream() {
     let backend = backend();
     backend.set("alpha", Kind::Post, [Behave::ok(), out()]);
     let space = TestSpace::with_profiles("readonly", &NAMES, &backend);
-    let (root, before) = (space.prodex_home(), fs::read(space.state_file()).expect("a state"));
-    fs::set_permissions(&root, Permissions::from_mode(0o555)).expect("its mode is set");
+    let root = space.prodex_home();
     // A superuser writes everywhere, unless he gives that up.
-    let line = "[ $(id -u) != 0 ] || set -- setpriv --bounding-set -dac_override,-dac_read_search \"$@\"";
+    let line = "[ $(id -u) != 0 ] || set -- setpriv --bounding-set=-dac_override,-dac_read_search \"$@\"";
     let mut run = Behind::under(space, "alpha", &backend, line);
+    until("the launch is saved", || state(&run.space, "alpha").1.then_some(()));
+    let before = fs::read(run.space.state_file()).expect("a state");
+    fs::set_permissions(&root, Permissions::from_mode(0o555)).expect("its mode is set");
     assert_eq!(served(&run.ask_fresh("{}")), "alpha");
     assert_eq!(served(&run.ask_fresh("{}")), "beta");
     let told = |what: &str| run.space.marked("state_save_error").iter().filter(|line| line.contains(what)).count();
