@@ -247,7 +247,7 @@ fn a_full_disk_ends_no_stream() {
     backend.set("alpha", Kind::Post, (0..50).map(long));
     let space = TestSpace::with_profiles("full", &NAMES, &backend);
     // Room for the runtime log and what the runs share, not for the bindings: 64 or 128 KiB, as the shell has it.
-    let run = Behind::under(space, "alpha", &backend, "trap '' XFSZ; ulimit -f 128");
+    let mut run = Behind::under(space, "alpha", &backend, "trap '' XFSZ; ulimit -f 128");
     for _ in 0..50 {
         assert_eq!(served(&run.ask_fresh("{}")), "alpha");
     }
@@ -258,6 +258,9 @@ fn a_full_disk_ends_no_stream() {
     }
     assert_eq!(run.space.marked("state_save_error").len(), 1);
     assert_eq!(run.space.marked("worker_panic").len(), 0);
+    // At its end it tries again, and says no more of it.
+    run.end();
+    assert_eq!(run.space.marked("bindings.log").len(), 1);
 }
 
 #[test]
@@ -277,9 +280,10 @@ fn a_home_that_cannot_be_written_ends_no_stream() {
     let told = |what: &str| run.space.marked("state_save_error").iter().filter(|line| line.contains(what)).count();
     until("it is told", || (told("bindings.") > 0).then_some(()));
     assert_eq!(served(&run.ask_fresh("{}")), "beta");
-    assert_eq!(told("bindings."), 1);
     assert_eq!(run.space.marked("worker_panic").len(), 0);
     run.end();
+    let told = |what: &str| run.space.marked("state_save_error").iter().filter(|line| line.contains(what)).count();
+    assert_eq!(told("bindings."), 1);
     assert_eq!(fs::read(run.space.state_file()).expect("a state"), before);
     fs::set_permissions(&root, Permissions::from_mode(0o755)).expect("its mode is set");
 }
