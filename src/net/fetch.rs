@@ -9,6 +9,9 @@ use crate::wire::head;
 use crate::wire::url::Url;
 use std::time::Instant;
 
+/// The largest answer of [`post_or_words`]: three tokens of a few KB each.
+const MAX_WORDS: usize = 256 * 1024;
+
 pub struct Answer {
     pub status: u16,
     pub body: Vec<u8>,
@@ -30,6 +33,17 @@ pub fn post(
     max_body: usize,
 ) -> Result<Answer, FetchError> {
     exchange("POST", url, headers, Some(body), deadline, max_body)
+}
+
+/// The same for a caller that knows no network: status and body, or why there is none.
+pub fn post_or_words(
+    url: &Url,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    deadline: Instant,
+) -> Result<(u16, Vec<u8>), String> {
+    let answer = post(url, headers, body, deadline, MAX_WORDS).map_err(|error| error.to_string())?;
+    Ok((answer.status, answer.body))
 }
 
 fn exchange(
