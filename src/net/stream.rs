@@ -177,7 +177,7 @@ pub fn cause(error: &io::Error) -> Cause {
 }
 
 /// Polls one stream, and the client beside it.
-fn wait(stream: Watch, patience: Patience) -> Result<(), Cause> {
+pub(super) fn wait(stream: Watch, patience: Patience) -> Result<(), Cause> {
     let mut watches = [stream, patience.client.map_or_else(Watch::nothing, Watch::raw)];
     match poll::wait(&mut watches, Some(patience.until)) {
         Ok(_) if watches[1].hung_up() => Err(Cause::ClientGone),
