@@ -80,7 +80,7 @@ fn head_of(method: &str, url: &Url, headers: &[(&str, &str)], length: Option<usi
 }
 
 /// The final head, and what was read beyond it. Interim answers are skipped.
-fn read_head(stream: &mut Stream, patience: Patience) -> Result<(head::Response, Vec<u8>), Cause> {
+pub(super) fn read_head(stream: &mut Stream, patience: Patience) -> Result<(head::Response, Vec<u8>), Cause> {
     let mut bytes = Vec::new();
     loop {
         while let Some((used, response)) = head::response(&bytes).map_err(|bad| Cause::Malformed(bad.to_string()))? {

@@ -22,3 +22,4 @@ mod standin_self;
 mod support;
 mod terminal;
 mod tls;
+mod way_out;
