@@ -6,7 +6,9 @@
 mod cli;
 mod doctor;
 mod layers;
+mod limits;
 mod login;
+mod memory;
 mod older;
 mod persistence;
 mod profiles;

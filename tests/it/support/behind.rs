@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 /// How long anything may take before a test gives up. No test waits for it when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+const SKIPPING: [&str; 4] = ["run", "--skip-quota-check", "exec", "hello"];
+
 pub struct Behind {
     pub space: TestSpace,
     running: Running,
@@ -55,11 +57,79 @@ impl Behind {
         Behind::at(space, launching, backend.address()).settled()
     }
 
+    /// With these variables of the user's.
+    pub fn with_env(name: &str, profiles: &[&str], backend: &Backend, variables: &[(&str, &str)]) -> Behind {
+        let mut space = TestSpace::with_profiles(name, profiles, backend);
+        for (name, value) in variables {
+            space.env(name, value);
+        }
+        Behind::inside(space, profiles[0], backend)
+    }
+
+    /// Through a shell that runs `line` before it makes room for prodex: limits and the like.
+    pub fn under(space: TestSpace, launching: &str, backend: &Backend, line: &str) -> Behind {
+        let script = format!("{line}; exec \"$@\"");
+        Behind::launched(space, launching, backend.address(), &["-c", &script, "sh"], &SKIPPING).settled()
+    }
+
+    /// One more run of the same user over the same PRODEX_HOME, started in `launching`, with a log of its own. `checked`:
+    /// after a quota check.
+    pub fn beside(&self, launching: &str, checked: bool) -> Behind {
+        let mut space = TestSpace::new("beside");
+        // For the test's own reading; the run gets the real path.
+        std::os::unix::fs::symlink(self.space.prodex_home(), space.prodex_home()).expect("a link is made");
+        let backend = format!("http://{}", self.upstream);
+        for (name, value) in [
+            ("HOME", self.space.home().display().to_string()),
+            ("PRODEX_HOME", self.space.prodex_home().display().to_string()),
+            ("CODEX_CHATGPT_BASE_URL", format!("{backend}/backend-api")),
+            ("CODEX_REFRESH_TOKEN_URL_OVERRIDE", format!("{backend}/oauth/token")),
+        ] {
+            space.env(name, &value);
+        }
+        let wanted = ["run", "-p", launching, "exec", "hello"];
+        let skipping = ["run", "--skip-quota-check", "-p", launching, "exec", "hello"];
+        let args = if checked { &wanted[..] } else { &skipping };
+        let behind = Behind::launched(space, launching, self.upstream, &[], args);
+        until("what others bound is known", || behind.space.marked("bindings recalled").pop());
+        behind.settled()
+    }
+
+    /// `kill -9`, of prodex alone.
+    pub fn kill(&mut self) {
+        self.running.signal("KILL");
+        self.running.ended(PATIENCE);
+    }
+
+    /// The user has done with codex: the run ends in order.
+    pub fn end(&mut self) {
+        self.running.signal("TERM");
+        self.running.ended(PATIENCE);
+    }
+
+    /// The headers of [`Behind::headers`] without the session: what is fresh work.
+    pub fn fresh_headers(&self) -> Vec<(&str, &str)> {
+        self.headers().into_iter().filter(|(name, _)| *name != "session-id").collect()
+    }
+
+    /// `POST …/responses` of no session, over a connection of its own, and its answer.
+    pub fn ask_fresh(&self, body: &str) -> raw::Response {
+        let mut client = self.begin(body);
+        client.response().expect("an answer")
+    }
+
+    /// The same; the answer is still to be read.
+    pub fn begin(&self, body: &str) -> raw::Client {
+        let mut client = self.client();
+        client.request("POST", &self.model("/responses"), &self.fresh_headers(), body.as_bytes());
+        client
+    }
+
     /// With so many open files at most.
     pub fn with_descriptors(name: &str, profiles: &[&str], backend: &Backend, most: usize) -> Behind {
         let space = TestSpace::with_profiles(name, profiles, backend);
         let limit = format!("ulimit -n {most}; exec \"$@\"");
-        let behind = Behind::launched(space, profiles[0], backend.address(), &["-c", &limit, "sh"]);
+        let behind = Behind::launched(space, profiles[0], backend.address(), &["-c", &limit, "sh"], &SKIPPING);
         Behind::wait_checked(profiles, backend);
         behind.settled()
     }
@@ -91,17 +161,22 @@ impl Behind {
     }
 
     fn at(space: TestSpace, launching: &str, upstream: SocketAddr) -> Behind {
-        Behind::launched(space, launching, upstream, &[])
+        Behind::launched(space, launching, upstream, &[], &SKIPPING)
     }
 
     /// Through a shell with these arguments in front, when there are any.
-    fn launched(mut space: TestSpace, launching: &str, upstream: SocketAddr, shell: &[&str]) -> Behind {
+    fn launched(
+        mut space: TestSpace,
+        launching: &str,
+        upstream: SocketAddr,
+        shell: &[&str],
+        args: &[&str],
+    ) -> Behind {
         let fake = Fake::new(&space, "exec sleep 600");
         space.env("PRODEX_CODEX_BIN", fake.path());
-        let args = ["run", "--skip-quota-check", "exec", "hello"];
         let running = match shell {
-            [] => space.prodex(&args).start(),
-            shell => space.run("sh", &[shell, &[env!("CARGO_BIN_EXE_prodex")], &args].concat()).start(),
+            [] => space.prodex(args).start(),
+            shell => space.run("sh", &[shell, &[env!("CARGO_BIN_EXE_prodex")], args].concat()).start(),
         };
         let call = until("the false codex was called", || fake.calls().pop());
         let value = |key: &str| {
