@@ -73,7 +73,7 @@ pub fn run(config: &Config, args: &cli::Doctor, out: &mut dyn Write) -> Outcome 
     let codex = codex(config, &mut findings);
     let (state, state_exists) = look::state(config, &mut findings);
     let mut patients = look::profiles(config, &state, &mut findings);
-    look::environment(&mut findings);
+    look::environment(config, &mut findings);
     let quota_endpoint = match probe::usage_url(&config.base_url) {
         Ok(url) => {
             if args.quota {

@@ -3,7 +3,9 @@
 
 use super::warn;
 use crate::error::Error;
-use crate::profile::Profile;
+use crate::net::fetch;
+use crate::profile::refresh::{self, RefreshError};
+use crate::profile::{Profile, auth};
 use crate::proxy::{ProfileId, Proxy};
 use crate::quota::probe::{self, Answer, ProbeError};
 use crate::quota::schedule::{self, Candidate};
@@ -12,12 +14,16 @@ use crate::screen::quota::block_words;
 use crate::screen::text;
 use crate::state::State;
 use crate::sys::clock;
+use crate::wire::url::Url;
 use std::io::Write;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 /// One account's answer; codex does not start before the profile's own is there or this is over.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
+
+/// A refresh; whoever gives up on it may have spent the token.
+const REFRESH_LIMIT: Duration = Duration::from_secs(30);
 
 /// The profile that codex starts in, and what is known of all of them.
 pub struct Chosen {
@@ -33,6 +39,8 @@ struct Known {
     profile: Profile,
     last_selected: Option<u64>,
     answer: Option<Answer>,
+    /// Its login was refused, and whether it can be refreshed is not known.
+    unsettled: Option<String>,
 }
 
 impl Known {
@@ -68,6 +76,9 @@ impl Chosen {
             let now = clock::unix();
             ledger.set_order(ranked(&known).iter().filter_map(|name| id(name)).collect());
             for known in &known {
+                if let (Some(id), true) = (id(&known.profile.name), known.is_ready()) {
+                    ledger.set_ready(id);
+                }
                 let blocked = known.reading().filter(|reading| matches!(reading.readiness(now), Readiness::Blocked(_)));
                 if let (Some(id), Some(reading)) = (id(&known.profile.name), blocked) {
                     ledger.set_exhausted(id, reading.earliest_useful_reset(now));
@@ -82,7 +93,9 @@ impl Chosen {
 /// Checks `wanted`, and rotates to the best ready profile when it is not ready and `rotate` allows it.
 pub fn check(state: &State, wanted: Profile, base_url: &str, rotate: bool) -> Result<Chosen, Error> {
     let url = probe::usage_url(base_url)?;
-    let profiles = state.profiles();
+    let mut profiles = state.profiles();
+    // The own one is asked first: with many accounts not all can be asked at once.
+    profiles.sort_by_key(|profile| profile.name != wanted.name);
     let Some(own) = profiles.iter().position(|profile| profile.name == wanted.name) else {
         return Ok(Chosen::unchecked(wanted));
     };
@@ -92,13 +105,16 @@ pub fn check(state: &State, wanted: Profile, base_url: &str, rotate: bool) -> Re
             profile: profile.clone(),
             last_selected: state.last_run_selected_at(&profile.name),
             answer: None,
+            unsettled: None,
         })
         .collect();
-    let coming = ask(url, profiles);
+    let coming = ask(url.clone(), profiles);
     while known[own].answer.is_none() {
         let Ok((index, answer)) = coming.recv() else { break };
         known[index].answer = Some(answer);
     }
+    // The others' answers go on coming meanwhile.
+    renew(&mut known[own], &url);
     if known[own].is_ready() {
         return Ok(Chosen { profile: wanted, rotated: false, known, coming: Some(coming) });
     }
@@ -125,8 +141,25 @@ pub fn check(state: &State, wanted: Profile, base_url: &str, rotate: bool) -> Re
     }
 }
 
+/// A token that was refused may only be old: refreshed as codex would, where no codex uses the login, and asked again.
+fn renew(known: &mut Known, url: &Url) {
+    let refused =
+        matches!(known.answer.as_ref().map(|answer| &answer.usage), Some(Err(ProbeError::Status { status: 401, .. })));
+    let home = &known.profile.codex_home;
+    let login = auth::read(home);
+    let Some(tokens) = login.tokens().filter(|_| refused) else { return };
+    let until = clock::now() + REFRESH_LIMIT;
+    match refresh::refresh(home, tokens.access_token.expose(), clock::unix(), until, &fetch::post_or_words) {
+        Ok(_) => known.answer = Some(probe::fetch_one(url, &known.profile, CALL_LIMIT)),
+        // Refused for good: what the backend said stands.
+        Err(RefreshError::Permanent(_) | RefreshError::NoRefreshToken) => {}
+        // Codex will try for itself.
+        Err(error) => known.unsettled = Some(error.to_string()),
+    }
+}
+
 /// Asks for all profiles on threads of their own; the answers come as they arrive.
-fn ask(url: crate::wire::url::Url, profiles: Vec<Profile>) -> Receiver<(usize, Answer)> {
+fn ask(url: Url, profiles: Vec<Profile>) -> Receiver<(usize, Answer)> {
     let (tell, answers) = mpsc::channel();
     // Without a thread there is no answer, and the check says so.
     let _ = std::thread::Builder::new().name("preflight".to_owned()).spawn(move || {
@@ -172,6 +205,9 @@ impl Problem {
 
 fn problem(known: &Known) -> Problem {
     let name = &known.profile.name;
+    if let Some(why) = &known.unsettled {
+        return Problem::Unreadable(why.clone());
+    }
     match known.answer.as_ref().map(|answer| &answer.usage) {
         Some(Ok(usage)) => match usage.reading.readiness(clock::unix()) {
             Readiness::Blocked(blocks) => {

@@ -42,8 +42,10 @@ pub fn run(config: &Config, args: &cli::Run) -> Outcome {
         ));
         return Err(error.next(format!("Remove it with `prodex profile remove {}`.", profile.name)));
     }
-    for moved in profile::ensure_links(&profile, config)? {
-        warn(&moved);
+    match profile::ensure_links(&profile, config) {
+        Ok(moved) => moved.iter().for_each(|moved| warn(moved)),
+        // Codex can work without a shared history; the user can not without codex.
+        Err(error) => warn(&error.to_string()),
     }
     let mut program = Program {
         path: binary,

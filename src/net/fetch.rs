@@ -9,6 +9,9 @@ use crate::wire::head;
 use crate::wire::url::Url;
 use std::time::Instant;
 
+/// The largest answer of [`post_or_words`]: three tokens of a few KB each.
+const MAX_WORDS: usize = 256 * 1024;
+
 pub struct Answer {
     pub status: u16,
     pub body: Vec<u8>,
@@ -30,6 +33,17 @@ pub fn post(
     max_body: usize,
 ) -> Result<Answer, FetchError> {
     exchange("POST", url, headers, Some(body), deadline, max_body)
+}
+
+/// The same for a caller that knows no network: status and body, or why there is none.
+pub fn post_or_words(
+    url: &Url,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    deadline: Instant,
+) -> Result<(u16, Vec<u8>), String> {
+    let answer = post(url, headers, body, deadline, MAX_WORDS).map_err(|error| error.to_string())?;
+    Ok((answer.status, answer.body))
 }
 
 fn exchange(
@@ -66,7 +80,7 @@ fn head_of(method: &str, url: &Url, headers: &[(&str, &str)], length: Option<usi
 }
 
 /// The final head, and what was read beyond it. Interim answers are skipped.
-fn read_head(stream: &mut Stream, patience: Patience) -> Result<(head::Response, Vec<u8>), Cause> {
+pub(super) fn read_head(stream: &mut Stream, patience: Patience) -> Result<(head::Response, Vec<u8>), Cause> {
     let mut bytes = Vec::new();
     loop {
         while let Some((used, response)) = head::response(&bytes).map_err(|bad| Cause::Malformed(bad.to_string()))? {

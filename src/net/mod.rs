@@ -1,10 +1,12 @@
-//! The way out: names to addresses, TCP, TLS, and one non-blocking stream type with deadlines over both.
-//! Knows no HTTP beyond `fetch`'s one GET, and nothing of profiles.
+//! The way out: names to addresses, TCP, the user's HTTP proxy, TLS, and one non-blocking stream type with deadlines over
+//! all of them. Knows no HTTP beyond `fetch`'s one request and `tunnel`'s CONNECT, and nothing of profiles.
 
 pub mod dial;
 pub mod fetch;
 pub mod stream;
 pub mod tls;
+mod tunnel;
+pub mod way_out;
 
 use std::fmt;
 use std::os::fd::RawFd;

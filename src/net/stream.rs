@@ -2,7 +2,7 @@
 //! Knows nothing of what is read and written.
 
 use super::tls::{self, Protocol};
-use super::{Cause, NetError, Patience, Phase, dial};
+use super::{Cause, NetError, Patience, Phase, dial, tunnel, way_out};
 use crate::sys::poll::{self, Watch};
 use crate::wire::url::{Scheme, Url};
 use rustls::ClientConnection;
@@ -30,12 +30,17 @@ impl Stream {
         Ok(Stream { socket, tls: None })
     }
 
-    /// Connects to the origin of `url`; for https the handshake is finished and the certificate checked.
+    /// Connects to the origin of `url`, through the user's proxy if there is one (spec S-82); for https the handshake is
+    /// finished and the certificate checked.
     pub fn connect(url: &Url, protocol: Protocol, patience: Patience) -> Result<Stream, NetError> {
-        let socket = dial::tcp(&url.host, url.port, patience)?;
         let failed = |phase, cause| NetError { phase, peer: format!("{}:{}", url.host, url.port), cause };
-        let mut stream =
-            Stream::plain(socket).map_err(|error| failed(Phase::Connect, Cause::Failed(error.to_string())))?;
+        let refused = |words| failed(Phase::Connect, Cause::Failed(words));
+        let mut stream = match way_out::of_environment(url).map_err(refused)? {
+            Some(proxy) => tunnel::open(&proxy, url, patience)?,
+            None => {
+                Stream::plain(dial::tcp(&url.host, url.port, patience)?).map_err(|error| refused(error.to_string()))?
+            }
+        };
         if url.scheme == Scheme::Https {
             stream.start_tls(&url.host, protocol, patience).map_err(|cause| failed(Phase::Tls, cause))?;
         }
@@ -177,7 +182,7 @@ pub fn cause(error: &io::Error) -> Cause {
 }
 
 /// Polls one stream, and the client beside it.
-fn wait(stream: Watch, patience: Patience) -> Result<(), Cause> {
+pub(super) fn wait(stream: Watch, patience: Patience) -> Result<(), Cause> {
     let mut watches = [stream, patience.client.map_or_else(Watch::nothing, Watch::raw)];
     match poll::wait(&mut watches, Some(patience.until)) {
         Ok(_) if watches[1].hung_up() => Err(Cause::ClientGone),

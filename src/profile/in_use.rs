@@ -1,5 +1,6 @@
 //! "In use by pid": the mark that a prodex sets on a home while the codex that it launched runs there, so that no prodex
-//! refreshes that login under it. The mark is a shared flock, which ends with the process, however it ends.
+//! refreshes that login under it. The mark is a shared flock, and a line that says who holds it. What codex leaves behind
+//! inherits the flock, a development server for one: so a mark counts only while a process that said so lives.
 //!
 //! A codex that was started without prodex holds no mark: against it `auth.lock` and reading again protect (`refresh`).
 
@@ -9,7 +10,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Ends in `.lock` like all that `home` never copies. Holds the process ids, one a line, for people.
+/// Ends in `.lock` like all that `home` never copies. Holds a line for each process: its id, and when it began, which a
+/// later process of the same id did not. Older versions wrote the id alone.
 const NAME: &str = ".prodex-in-use.lock";
 /// Ids of more processes than ever run in one home.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -50,11 +52,15 @@ pub fn mark(codex_home: &Path) -> io::Result<InUse> {
         std::thread::sleep(PAUSE);
         waited += PAUSE;
     }
-    file.write_all(format!("{}\n", std::process::id()).as_bytes())?;
+    // From here on nobody empties the file.
+    let pid = std::process::id();
+    let began = began(pid).map_or_else(String::new, |began| format!(" {began}"));
+    file.write_all(format!("{pid}{began}\n").as_bytes())?;
     Ok(InUse { lock: file })
 }
 
-/// The last process that marked this home and still lives; 0 when its number cannot be told. `None`: no mark is held.
+/// The last process that marked this home and still lives; 0 when that cannot be told. `None`: nobody uses it. Processes
+/// of another PID namespace are not seen.
 pub fn in_use(codex_home: &Path) -> Option<u32> {
     let file = File::open(codex_home.join(NAME)).ok()?;
     // Any other failure means that there is no flock here, so there is no mark either.
@@ -63,8 +69,31 @@ pub fn in_use(codex_home: &Path) -> Option<u32> {
     }
     let mut text = String::new();
     let _ = file.take(MAX_BYTES).read_to_string(&mut text);
-    let alive = |pid: &u32| Path::new("/proc").join(pid.to_string()).exists();
-    Some(text.lines().rev().filter_map(|line| line.parse().ok()).find(alive).unwrap_or(0))
+    let holders: Vec<(u32, Option<u64>)> = text.lines().filter_map(holder).collect();
+    // About to say who it is, or without a /proc to ask.
+    if holders.is_empty() || began(std::process::id()).is_none() {
+        return Some(0);
+    }
+    let lives = |&&(pid, then): &&(u32, Option<u64>)| began(pid).is_some_and(|now| then.is_none_or(|then| then == now));
+    holders.iter().rfind(lives).map(|&(pid, _)| pid)
+}
+
+fn holder(line: &str) -> Option<(u32, Option<u64>)> {
+    match line.split_once(' ') {
+        None => Some((line.parse().ok()?, None)),
+        Some((pid, began)) => Some((pid.parse().ok()?, Some(began.parse().ok()?))),
+    }
+}
+
+/// When a process began, in clock ticks since boot: field 22 of /proc/PID/stat. `None`: there is no such process, or only
+/// its number, which its parent has not asked for yet.
+fn began(pid: u32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // Field 2 is a name in brackets and may hold anything, brackets and line ends too.
+    let after = stat.iter().rposition(|&byte| byte == b')')? + 1;
+    let mut fields = std::str::from_utf8(&stat[after..]).ok()?.split_ascii_whitespace();
+    fields.next().filter(|&state| state != "Z")?;
+    fields.nth(18)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -85,10 +114,43 @@ mod tests {
         assert_eq!(in_use(dir.root()), None);
         std::fs::write(dir.path(NAME), "junk\n4000000000\n").unwrap();
         let three = mark(dir.root()).unwrap();
-        assert_eq!(std::fs::read_to_string(dir.path(NAME)).unwrap(), format!("{}\n", std::process::id()));
-        std::fs::write(dir.path(NAME), "junk\n4000000000\n").unwrap();
-        assert_eq!(in_use(dir.root()), Some(0), "held, whoever it is");
+        let pid = std::process::id();
+        let began = began(pid).unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path(NAME)).unwrap(), format!("{pid} {began}\n"));
+        for (text, found) in [
+            ("", Some(0)),
+            ("junk\n4000000000 x\n", Some(0)),
+            ("4000000000\n4000000000 1\n", None),
+            (&format!("{pid}\n4000000000 1\njunk\n"), Some(pid)),
+            (&format!("{pid} {began}\n4000000000\n"), Some(pid)),
+            (&format!("{pid} {}\n", began + 1), None),
+        ] {
+            std::fs::write(dir.path(NAME), text).unwrap();
+            assert_eq!(in_use(dir.root()), found, "{text}");
+        }
         drop(three);
         assert!(mark(&dir.path("missing")).is_err());
+    }
+
+    #[test]
+    fn what_codex_leaves_behind_uses_nothing() {
+        let dir = Scratch::new("in-use-left");
+        let ours = mark(dir.root()).unwrap();
+        // A lock of another open of the file, as what inherits it has it when its parent is gone.
+        let left = File::open(dir.path(NAME)).unwrap();
+        left.try_lock_shared().unwrap();
+        let mut parent = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        std::fs::write(dir.path(NAME), format!("{} {}\n", parent.id(), began(parent.id()).unwrap())).unwrap();
+        drop(ours);
+        assert_eq!(in_use(dir.root()), Some(parent.id()));
+        parent.kill().unwrap();
+        while in_use(dir.root()).is_some() {
+            std::thread::yield_now();
+        }
+        parent.wait().unwrap();
+        assert_eq!(in_use(dir.root()), None);
+        let again = mark(dir.root()).unwrap();
+        assert_eq!(in_use(dir.root()), Some(std::process::id()));
+        drop(again);
     }
 }

@@ -25,6 +25,8 @@ const CLIENT_ID: &str = "app_EMoamEEZ73f0CkXaXp7hrann";
 pub const MARGIN_SECONDS: u64 = 300;
 /// The largest answer that is read: three tokens of a few KB each.
 pub const MAX_ANSWER: usize = 256 * 1024;
+/// Whoever holds the lock longer than this is refreshing, and there will be a new token soon.
+const LOCK_LIMIT: Duration = Duration::from_secs(5);
 /// With less time than this nothing is sent: an answer that comes too late is a login lost.
 const LEAST_TIME: Duration = Duration::from_millis(500);
 
@@ -85,10 +87,12 @@ pub fn refresh(
         // Also: no lock file where nobody ever logged in.
         return Err(RefreshError::NoRefreshToken);
     }
-    let locked = Locked::take(codex_home, deadline).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => RefreshError::Busy,
-        _ => file(error),
-    })?;
+    // The wait for the lock leaves time for the answer: a POST that is given up may have spent the token.
+    let locked =
+        Locked::take(codex_home, deadline.min(clock::now() + LOCK_LIMIT)).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => RefreshError::Busy,
+            _ => file(error),
+        })?;
     locked.recover();
     let before = locked.read().map_err(file)?;
     let login = Login::parse(&before)?;

@@ -53,6 +53,13 @@ pub struct Call<'a> {
     pub drop_turn_state: bool,
 }
 
+impl Call<'_> {
+    /// Sent twice it does no harm: a question, or a turn of which codex has heard nothing.
+    fn may_repeat(&self) -> bool {
+        self.route.class == Class::Model || ["GET", "HEAD"].contains(&self.request.method())
+    }
+}
+
 /// An upstream's answer: its head, what has come of its body, and the connection that the rest comes from.
 pub struct Answer {
     pub head: Response,
@@ -66,8 +73,9 @@ pub struct Answer {
     pub url: Url,
 }
 
-/// Sends a request and waits at most `first_byte` for the head of the answer, once the body is sent. A connection that
-/// was kept and turns out to be closed costs no attempt: a fresh one is used.
+/// Sends a request and waits at most `first_byte` for the head of the answer, once the body is sent. A kept connection that
+/// closes without a byte costs no attempt: a fresh one is used. A call that must not happen twice gets a fresh one at once,
+/// as codex itself does (`wire.md` 11).
 pub fn http(
     shared: &Shared,
     call: &Call<'_>,
@@ -78,18 +86,18 @@ pub fn http(
     let target = Target::of(shared, call);
     let key: Key = (call.sender.id(), target.url.origin());
     let head = target.head(shared, call);
-    if let Some(stream) = shared.connections.take(&key) {
+    if let Some(stream) = Some(&key).filter(|_| call.may_repeat()).and_then(|key| shared.connections.take(key)) {
         match talk(stream, &head, upload, client, first_byte) {
             Ok(spoken) => return finish(shared, call, &target, key, spoken),
-            Err((Cause::Closed, _)) => {}
-            Err((cause, phase)) => return Err(target.failed(phase, cause)),
+            Err(Silence { cause: Cause::Closed, heard: false, .. }) => {}
+            Err(silence) => return Err(target.failed(silence.phase, silence.cause)),
         }
     }
     let patience = Patience { until: clock::now() + shared.limits.connect + TLS_LIMIT, client: Some(client.fd()) };
     let stream = Stream::connect(&target.url, Protocol::Http, patience)?;
     match talk(stream, &head, upload, client, first_byte) {
         Ok(spoken) => finish(shared, call, &target, key, spoken),
-        Err((cause, phase)) => Err(target.failed(phase, cause)),
+        Err(silence) => Err(target.failed(silence.phase, silence.cause)),
     }
 }
 
@@ -185,6 +193,13 @@ struct Spoken {
     whole: bool,
 }
 
+/// Why there is no answer, and whether anything was heard of one.
+struct Silence {
+    cause: Cause,
+    phase: Phase,
+    heard: bool,
+}
+
 /// Sends head and body while the body still comes, and reads until the final head of an answer is there, which may be
 /// before the body is sent. Interim answers go to codex as they come.
 fn talk(
@@ -193,7 +208,7 @@ fn talk(
     upload: &mut Upload,
     client: &mut Client,
     first_byte: Duration,
-) -> Result<Spoken, (Cause, Phase)> {
+) -> Result<Spoken, Silence> {
     // A short body travels in one packet with its head.
     let mut first = head.to_vec();
     if upload.bytes.len() <= READ_AHEAD {
@@ -203,7 +218,7 @@ fn talk(
     let (mut sent_first, mut sent_body) = (0, joined);
     let mut input: Vec<u8> = Vec::new();
     let mut until = clock::now() + SEND_LIMIT;
-    let mut was_whole = false;
+    let (mut was_whole, mut heard) = (false, false);
     loop {
         let mut broken = None;
         loop {
@@ -229,7 +244,7 @@ fn talk(
             was_whole = true;
             until = clock::now() + first_byte;
         }
-        let failed = |cause| Err((cause, if whole { Phase::Head } else { Phase::Send }));
+        let failed = |cause| Err(Silence { cause, phase: if whole { Phase::Head } else { Phase::Send }, heard });
         let wants_body = !upload.is_done() && upload.bytes.len() - sent_body < READ_AHEAD;
         if wants_body && pull(upload, client)? {
             continue;
@@ -254,7 +269,10 @@ fn talk(
         let mut buf = [0; 16 * 1024];
         match stream.read(&mut buf) {
             Ok(0) => return failed(broken.unwrap_or(Cause::Closed)),
-            Ok(taken) => input.extend_from_slice(&buf[..taken]),
+            Ok(taken) => {
+                input.extend_from_slice(&buf[..taken]);
+                heard = true;
+            }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                 if let Some(cause) = broken {
                     return failed(cause);
@@ -262,7 +280,8 @@ fn talk(
             }
             Err(error) => return failed(stream::cause(&error)),
         }
-        if let Some(response) = final_head(&mut input, client).map_err(|cause| (cause, Phase::Head))? {
+        let head = final_head(&mut input, client);
+        if let Some(response) = head.map_err(|cause| Silence { cause, phase: Phase::Head, heard })? {
             return Ok(Spoken { stream, response, rest: input, whole: was_whole });
         }
     }
@@ -285,8 +304,8 @@ fn final_head(input: &mut Vec<u8>, client: &mut Client) -> Result<Option<Respons
 }
 
 /// What went wrong with the body is codex's doing and stays in `upload.fault`.
-fn pull(upload: &mut Upload, client: &mut Client) -> Result<bool, (Cause, Phase)> {
-    upload.pull(client).map_err(|_| (Cause::ClientGone, Phase::Send))
+fn pull(upload: &mut Upload, client: &mut Client) -> Result<bool, Silence> {
+    upload.pull(client).map_err(|_| Silence { cause: Cause::ClientGone, phase: Phase::Send, heard: false })
 }
 
 fn finish(shared: &Shared, call: &Call<'_>, target: &Target, key: Key, spoken: Spoken) -> Result<Answer, NetError> {
@@ -300,7 +319,8 @@ fn finish(shared: &Shared, call: &Call<'_>, target: &Target, key: Key, spoken: S
     }) && !headers.contains("content-encoding");
     let mut tap = Tap::new(framing, is_event_stream);
     let used = tap.feed(&rest).map_err(malformed)?;
-    let clean = whole && used == rest.len();
+    // A connection that only such a call would use again is not kept.
+    let clean = whole && used == rest.len() && call.may_repeat();
     let reusable = clean && head::keeps_alive(response.minor_version(), headers) && !tap.is_until_close();
     let mut early = rest;
     early.truncate(used);

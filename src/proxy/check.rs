@@ -13,11 +13,17 @@ use std::time::Duration;
 const CODEX_LIMIT: Duration = Duration::from_secs(10);
 
 /// Codex asks: with its own credentials, and gets an answer that it can work with.
-pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Route, tag: Tag) -> Ended {
+pub fn serve(
+    shared: &Shared,
+    client: &mut Client,
+    request: &Request,
+    route: &Route,
+    upload: &mut Upload,
+    tag: Tag,
+) -> Ended {
     let account = request.headers().value("chatgpt-account-id");
-    let Ok(mut upload) = Upload::new(request) else { return Ended::Close };
     let call = Call { request, route, sender: Sender::Codex, drop_turn_state: false };
-    let asked = attempt::http(shared, &call, &mut upload, client, CODEX_LIMIT)
+    let asked = attempt::http(shared, &call, upload, client, CODEX_LIMIT)
         .and_then(|answer| relay::collect(answer, shared, CODEX_LIMIT));
     let answer = match asked {
         Ok(answer) => answer,

@@ -20,7 +20,12 @@ pub struct Credential {
 
 pub struct Wallet {
     slots: Vec<Slot>,
+    /// Every credential that was current during this run, newest last: codex goes on with the one that it has read.
+    known: Mutex<Vec<Arc<Credential>>>,
 }
+
+/// Refreshes come every few days; far more than a run sees.
+const MAX_KNOWN: usize = 64;
 
 struct Slot {
     home: PathBuf,
@@ -33,7 +38,8 @@ type Stamp = (u64, u64, i64, i64);
 impl Wallet {
     /// One home for each [`ProfileId`], in their order.
     pub fn new(homes: impl IntoIterator<Item = PathBuf>) -> Wallet {
-        Wallet { slots: homes.into_iter().map(|home| Slot { home, cached: Mutex::new(None) }).collect() }
+        let slots = homes.into_iter().map(|home| Slot { home, cached: Mutex::new(None) }).collect();
+        Wallet { slots, known: Mutex::default() }
     }
 
     /// The error is what the auth.json is instead (`no-auth`, `api-key`, …).
@@ -54,6 +60,7 @@ impl Wallet {
         authorization.hash(&mut hasher);
         let fingerprint = hasher.finish().max(1);
         let credential = Arc::new(Credential { authorization, account_id: tokens.account_id, fingerprint });
+        self.remember(&credential);
         // The stamp is from before the reading: a change in between is seen next time.
         if let Some(stamp) = stamp {
             *cached = Some((stamp, Arc::clone(&credential)));
@@ -66,11 +73,21 @@ impl Wallet {
         self.credential(id).map_or(0, |credential| credential.fingerprint)
     }
 
-    /// Whether this `Authorization` is one that our codex may send: the current token of any profile of ours.
+    /// Whether this `Authorization` is one that our codex may send: a token of any profile of ours, as of now or of some time
+    /// during this run.
     pub fn recognises(&self, authorization: &str) -> bool {
-        self.ids().any(|id| {
-            self.credential(id).is_ok_and(|known| same(known.authorization.as_bytes(), authorization.as_bytes()))
-        })
+        let is_it = |known: &Credential| same(known.authorization.as_bytes(), authorization.as_bytes());
+        self.ids().any(|id| self.credential(id).is_ok_and(|known| is_it(&known)))
+            || self.known.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|known| is_it(known))
+    }
+
+    fn remember(&self, credential: &Arc<Credential>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|one| one.fingerprint != credential.fingerprint);
+        if known.len() == MAX_KNOWN {
+            known.remove(0);
+        }
+        known.push(Arc::clone(credential));
     }
 
     fn ids(&self) -> impl Iterator<Item = ProfileId> {

@@ -3,7 +3,9 @@
 use super::attempt::Answer;
 use super::downstream::{Client, Upload, UploadError, local_answer};
 use super::journal::{Marker, Tag};
+use super::ledger::Serving;
 use super::relay::{self, End};
+use super::route::Lane;
 use super::verdict::{Event, Trouble};
 use super::{ProfileId, Shared, record};
 use crate::sys::clock;
@@ -36,12 +38,12 @@ impl Trace {
     }
 }
 
-/// Sends an answer to codex and learns from it for `owner`, the profile and session that it belongs to.
+/// Sends an answer to codex and learns from it for the profile that serves it and its session.
 pub fn relay(
     shared: &Shared,
     client: &mut Client,
     answer: Answer,
-    owner: Option<(ProfileId, Option<&str>)>,
+    owner: Option<(&Serving, Option<&str>)>,
     trace: &mut Trace,
 ) -> Ended {
     let tag = trace.tag;
@@ -52,22 +54,24 @@ pub fn relay(
     let known_before = matches!(answer.tap.decided, Some(Event::Trouble(_)));
     let mut terminal = None;
     let relayed = relay::run(shared, answer, client, true, |tap| {
-        let Some((id, _)) = owner else { return };
+        let Some((Serving { id, .. }, _)) = owner else { return };
         for response in tap.response_ids.drain(..) {
-            record::response(shared, &response, id);
+            record::response(shared, &response, *id);
         }
         terminal = tap.terminal.take().or(terminal.take());
     });
-    if let Some((id, session)) = owner {
+    if let Some((serving, session)) = owner {
+        let id = serving.id;
         let name = shared.name(id);
         match &terminal {
-            Some(Event::Completed) => shared.ledger.succeed(id, tag.lane, session),
+            Some(Event::Completed) => shared.ledger.succeed(serving, tag.lane, session),
             // Too late for this turn, in time for the next.
             Some(Event::Trouble(trouble)) if !known_before => {
                 record::trouble(shared, tag, id, trouble, shared.wallet.fingerprint(id));
             }
-            None if !is_stream && status < 300 && relayed.end == End::Whole => {
-                shared.ledger.succeed(id, tag.lane, session)
+            // Of the answers that are no stream only this one costs quota: a catalogue of models tells nothing.
+            None if tag.lane == Lane::Compact && status < 300 && relayed.end == End::Whole => {
+                shared.ledger.succeed(serving, tag.lane, session)
             }
             _ => {}
         }
@@ -118,7 +122,7 @@ pub fn unavailable(client: &mut Client, message: &str) -> Ended {
 /// Codex left, or sent a body that cannot be taken: the latter is told.
 pub fn client_fault(client: &mut Client, upload: &Upload) -> Ended {
     let answer = match upload.fault {
-        Some(UploadError::TooLarge) => local_answer(413, "too_large", "The request body is larger than 128 MiB."),
+        Some(UploadError::TooLarge) => local_answer(413, "too_large", "The request body is larger than is taken here."),
         Some(UploadError::Malformed(bad)) => local_answer(400, "bad_request", &bad.to_string()),
         Some(UploadError::Gone) | None => return Ended::Close,
     };

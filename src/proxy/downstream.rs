@@ -17,6 +17,8 @@ const HEAD_LIMIT: Duration = Duration::from_secs(10);
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
 /// A request body is kept whole, to be sent again elsewhere. History and images grow it to tens of MB.
 const MAX_BODY: usize = 128 * 1024 * 1024;
+/// One of codex's other calls: they are small, and whoever reads the run's secret in a process list may make them.
+const MAX_AUXILIARY: usize = 8 * 1024 * 1024;
 /// One read of a body.
 const READ: usize = 64 * 1024;
 
@@ -87,6 +89,7 @@ pub struct Upload {
     /// Why no more can be had: ours to answer, no upstream's fault.
     pub fault: Option<UploadError>,
     body: Body,
+    most: usize,
 }
 
 /// Why no more of a body can be had.
@@ -99,7 +102,13 @@ pub enum UploadError {
 
 impl Upload {
     pub fn new(request: &Request) -> Result<Upload, Malformed> {
-        Ok(Upload { bytes: Vec::new(), fault: None, body: Body::new(body::request_framing(request)?) })
+        Ok(Upload { bytes: Vec::new(), fault: None, body: Body::new(body::request_framing(request)?), most: MAX_BODY })
+    }
+
+    /// Of a call that is none to the model.
+    #[must_use]
+    pub fn auxiliary(self) -> Upload {
+        Upload { most: MAX_AUXILIARY, ..self }
     }
 
     pub fn is_done(&self) -> bool {
@@ -132,7 +141,7 @@ impl Upload {
         let used = self.body.feed(&client.unread, |_| {}).map_err(UploadError::Malformed)?;
         self.bytes.extend_from_slice(&client.unread[..used]);
         client.unread.drain(..used);
-        if self.bytes.len() > MAX_BODY { Err(UploadError::TooLarge) } else { Ok(true) }
+        if self.bytes.len() > self.most { Err(UploadError::TooLarge) } else { Ok(true) }
     }
 }
 

@@ -62,7 +62,8 @@ fn one(shared: &Shared, client: &mut Client, request: &Request) -> Ended {
         return websocket::serve(shared, client, request, &route);
     }
     let mut upload = match Upload::new(request) {
-        Ok(upload) => upload,
+        Ok(upload) if route.class == Class::Model => upload,
+        Ok(upload) => upload.auxiliary(),
         Err(bad) => {
             refuse_malformed(shared, client, bad);
             return Ended::Close;
@@ -85,8 +86,10 @@ fn one(shared: &Shared, client: &mut Client, request: &Request) -> Ended {
     };
     let ended = match route.class {
         Class::Model => model::serve(shared, client, request, &route, &mut upload, &mut trace),
-        Class::Check => check::serve(shared, client, request, &route, trace.tag),
-        Class::Auxiliary => auxiliary(shared, client, request, &route, &mut upload, &mut trace),
+        Class::Check if request.method() == "GET" => {
+            check::serve(shared, client, request, &route, &mut upload, trace.tag)
+        }
+        Class::Check | Class::Auxiliary => auxiliary(shared, client, request, &route, &mut upload, &mut trace),
     };
     // What is left of an unread body would be taken for the next request.
     let keep =

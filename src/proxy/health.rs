@@ -11,6 +11,8 @@ const QUOTA_DEFAULT: Duration = Duration::from_secs(20);
 const QUOTA_MAX: Duration = Duration::from_secs(32 * 24 * 3600);
 /// An account whose plan has no codex is not asked again in this run, unless nobody else is left.
 const NOT_INCLUDED: Duration = Duration::from_secs(24 * 3600);
+/// A refresh that failed for a reason that may pass, or a login that somebody else refreshes: not asked again so soon.
+const LOGIN_PAUSE: Duration = Duration::from_secs(60);
 /// An overloaded answer says little about the account; long enough to try another one first.
 const OVERLOAD: Duration = Duration::from_secs(10);
 /// Penalties, for one kind of work each: a transport failure weighs more than an overloaded answer; one point is forgotten
@@ -31,6 +33,10 @@ pub struct Health {
     overload_until: Option<Instant>,
     /// The token that was refused, by fingerprint: until auth.json holds another one, nothing has changed.
     refused_token: Option<u64>,
+    /// Until when a login that could not be settled is not tried again.
+    login_until: Option<Instant>,
+    /// When the last trouble was recorded.
+    troubled: Option<Instant>,
     penalties: [Penalty; 4],
 }
 
@@ -84,12 +90,14 @@ pub enum Backoff {
     Transport(Duration),
     Overload(Duration),
     Login,
+    LoginLater(Duration),
 }
 
 impl Health {
     /// `unix` is the wall clock in seconds: the backend names resets by it. `token` is the fingerprint of the credential
     /// that was used.
     pub fn record(&mut self, trouble: &Trouble, token: u64, now: Instant, unix: u64) -> Option<Backoff> {
+        self.troubled = Some(now);
         Some(match trouble {
             // About the request, not the account.
             Trouble::ForeignContent | Trouble::UnknownResponse => return None,
@@ -122,6 +130,10 @@ impl Health {
                 self.refused_token = Some(token);
                 Backoff::Login
             }
+            Trouble::LoginUnsettled => {
+                self.login_until = Some(now + LOGIN_PAUSE);
+                Backoff::LoginLater(LOGIN_PAUSE)
+            }
         })
     }
 
@@ -140,11 +152,23 @@ impl Health {
         self.penalties[lane as usize].at(now)
     }
 
-    /// Real success in `lane`: the model answered. An error that was merely passed on never comes here.
-    pub fn succeed(&mut self, lane: Lane) {
+    /// Real success in `lane`, of an exchange that began at `since`: the model answered. An error that was passed on, or an
+    /// answer that costs no quota, never comes here. What went wrong meanwhile is not undone by what was begun before.
+    /// True when it was all cleared.
+    pub fn succeed(&mut self, lane: Lane, since: Instant) -> bool {
         let mut penalties = self.penalties;
         penalties[lane as usize] = Penalty::default();
+        if self.troubled.is_some_and(|at| at > since) {
+            self.penalties = penalties;
+            return false;
+        }
         *self = Health { penalties, ..Health::default() };
+        true
+    }
+
+    /// The backend says itself that there is quota left.
+    pub fn has_quota(&mut self) {
+        self.quota_until = None;
     }
 
     /// Some token was refused: whether it still stands is for [`Health::usable`] to say.
@@ -162,7 +186,8 @@ impl Health {
         if self.refused(token) {
             return Usable::LoginNeeded;
         }
-        let until = [self.quota_until, self.transport_until, self.overload_until].into_iter().flatten().max();
+        let until =
+            [self.quota_until, self.transport_until, self.overload_until, self.login_until].into_iter().flatten().max();
         match until {
             Some(until) if until > now => Usable::After(until),
             _ => Usable::Yes,
@@ -234,7 +259,12 @@ mod tests {
             Usable::After(t0 + secs(100)),
             "a short backoff hides no long one"
         );
-        health.succeed(Lane::Responses);
+        assert!(
+            !health.succeed(Lane::Responses, t0.checked_sub(secs(1)).unwrap()),
+            "what was begun before undoes nothing"
+        );
+        assert_eq!(health.usable(TOKEN, t0 + secs(20)), Usable::After(t0 + secs(100)));
+        assert!(health.succeed(Lane::Responses, t0));
         assert_eq!(health.usable(TOKEN, t0), Usable::Yes);
     }
 
@@ -253,7 +283,7 @@ mod tests {
             health.penalise(&Trouble::Transport, Lane::Compact, t0);
         }
         assert_eq!(health.penalty(Lane::Compact, t0), 16);
-        health.succeed(Lane::Compact);
+        health.succeed(Lane::Compact, t0);
         assert_eq!((health.penalty(Lane::Compact, t0), health.penalty(Lane::Responses, t0)), (0, 6));
     }
 }

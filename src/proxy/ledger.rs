@@ -19,6 +19,8 @@ const MAX_BOUNCING: usize = 1_024;
 
 pub struct Ledger {
     facts: Mutex<Facts>,
+    /// The profile that codex runs under.
+    launching: ProfileId,
     share: Share,
     /// Each profile's place in it.
     seats: Vec<Seat>,
@@ -41,6 +43,15 @@ pub struct Recorded {
     pub penalty: Option<(u32, u32)>,
 }
 
+/// An exchange in progress on a profile: counted for as long as it lives, with what stood against the profile at its start.
+#[must_use]
+pub struct Serving {
+    pub id: ProfileId,
+    since: Instant,
+    marks: Marks,
+    _counted: Option<InFlight>,
+}
+
 /// What a commit changed.
 pub struct Committed {
     /// The session was another profile's, or nobody's.
@@ -61,9 +72,9 @@ fn told(marks: Marks, token: u64, now: Instant, unix: u64) -> Usable {
 }
 
 impl Ledger {
-    /// `names` of the profiles in the order of their ids; what other runs know of them comes by `share`.
-    pub fn new(names: &[&str], current: ProfileId, share: Share) -> Ledger {
-        let profiles = names.len();
+    /// `accounts` tells the profiles apart for other runs, in the order of their ids; what those know comes by `share`.
+    pub fn new(accounts: &[String], current: ProfileId, share: Share) -> Ledger {
+        let profiles = accounts.len();
         let facts = Facts {
             affinity: Affinity::default(),
             health: vec![Health::default(); profiles],
@@ -71,8 +82,8 @@ impl Ledger {
             current,
             bounces: HashMap::new(),
         };
-        let seats = names.iter().map(|name| share.seat(name)).collect();
-        Ledger { facts: Mutex::new(facts), share, seats }
+        let seats = accounts.iter().map(|account| share.seat(account)).collect();
+        Ledger { facts: Mutex::new(facts), launching: current, share, seats }
     }
 
     /// What a request's claims mean for selection. `by_session`: the session decides like an owner does (unary routes of
@@ -116,9 +127,13 @@ impl Ledger {
                 let marks = self.seat(id).map(|seat| self.share.marks(seat, unix)).unwrap_or_default();
                 let token = if health.was_refused() || marks.refused.is_some() { wallet.fingerprint(id) } else { 0 };
                 let told = told(marks, token, now, unix);
+                let own = health.usable(token, now);
                 Candidate {
                     id,
-                    usable: health.usable(token, now).and(told),
+                    usable: own.and(told),
+                    // Codex may be about to refresh its own login, or has done so.
+                    doubtful: own == Usable::Yes && told != Usable::Yes
+                        || id == self.launching && own == Usable::LoginNeeded,
                     penalty: health.penalty(lane, now),
                     inflight: self.inflight(id),
                 }
@@ -147,16 +162,38 @@ impl Ledger {
             match backoff {
                 Some(Backoff::Quota(wait)) => self.share.mark_quota(seat, unix + wait.as_secs(), unix),
                 Some(Backoff::Transport(wait)) => self.share.mark_transport(seat, unix + wait.as_secs(), unix),
-                Some(Backoff::Login) if token != 0 => self.share.mark_refused(seat, token),
                 _ => {}
             }
         }
         Some(Recorded { backoff, penalty })
     }
 
-    /// One more exchange in progress on `id`, until the guard is dropped.
-    pub fn enter(&self, id: ProfileId) -> Option<InFlight> {
-        self.seat(id).map(|seat| self.share.enter(seat))
+    /// The login behind that token is refused for good: no run needs to try it.
+    pub fn refused_for_good(&self, id: ProfileId, token: u64) {
+        if let Some(seat) = self.seat(id).filter(|_| token != 0) {
+            self.share.mark_refused(seat, token);
+        }
+    }
+
+    /// The backend says itself that `id` has quota left: older marks, of this run or another, are void.
+    pub fn has_quota(&self, id: ProfileId) {
+        if let Some(health) = self.lock().health.get_mut(usize::from(id.0)) {
+            health.has_quota();
+        }
+        if let Some(seat) = self.seat(id) {
+            self.share.clear(seat);
+        }
+    }
+
+    /// One more exchange in progress on `id`, until the result is dropped.
+    pub fn enter(&self, id: ProfileId) -> Serving {
+        let seat = self.seat(id);
+        Serving {
+            id,
+            since: clock::now(),
+            marks: seat.map(|seat| self.share.marks(seat, clock::unix())).unwrap_or_default(),
+            _counted: seat.map(|seat| self.share.enter(seat)),
+        }
     }
 
     /// Shares of runs that died are taken back. Asks the system about each: not for the path of a request.
@@ -183,17 +220,18 @@ impl Ledger {
         self.lock().health.get(usize::from(id.0)).is_some_and(|health| health.refused(token))
     }
 
-    /// The model answered in `lane`: backoffs of `id` are over.
-    pub fn succeed(&self, id: ProfileId, lane: Lane, session: Option<&str>) {
+    /// The model answered in `lane`: backoffs of the profile are over, unless they are newer than the exchange.
+    pub fn succeed(&self, serving: &Serving, lane: Lane, session: Option<&str>) {
         let mut facts = self.lock();
-        if let Some(health) = facts.health.get_mut(usize::from(id.0)) {
-            health.succeed(lane);
-        }
+        let health = facts.health.get_mut(usize::from(serving.id.0));
+        let cleared = health.is_some_and(|health| health.succeed(lane, serving.since));
         if let Some(session) = session {
             facts.bounces.remove(session);
         }
         drop(facts);
-        if let Some(seat) = self.seat(id) {
+        if let Some(seat) = self.seat(serving.id).filter(|_| cleared)
+            && self.share.marks(seat, clock::unix()) == serving.marks
+        {
             self.share.clear(seat);
         }
     }

@@ -144,7 +144,7 @@ impl Proxy {
         let limits = Limits::from_env(|name| std::env::var(name).ok());
         let journal = Journal::open(&std::env::temp_dir());
         let wallet = Wallet::new(settings.members.iter().map(|member| member.codex_home.clone()));
-        let names: Vec<&str> = settings.members.iter().map(|member| member.name.as_str()).collect();
+        let accounts = accounts(&settings, &wallet);
         let shared = Arc::new(Shared {
             secret: secret()?,
             authority: address.to_string(),
@@ -152,7 +152,7 @@ impl Proxy {
             lanes: Lanes::new(limits.clone()),
             limits,
             launching,
-            ledger: Ledger::new(&names, launching, Share::open(config)),
+            ledger: Ledger::new(&accounts, launching, Share::open(config)),
             recorder: Recorder::start(config.clone()),
             wallet,
             connections: Connections::default(),
@@ -171,6 +171,7 @@ impl Proxy {
             shared.members.len(),
             shared.base
         ));
+        log_panics(&shared);
         listener::start(Arc::clone(&shared), listener).map_err(cannot)?;
         placement::learn_in_background(&shared);
         recall_in_background(&shared, config.clone());
@@ -215,6 +216,11 @@ impl Briefing {
         self.shared.ledger.set_order(order);
     }
 
+    /// The backend reports quota left.
+    pub fn set_ready(&self, id: ProfileId) {
+        self.shared.ledger.has_quota(id);
+    }
+
     /// Out of quota until `resets_at` (Unix seconds), where that is known.
     pub fn set_exhausted(&self, id: ProfileId, resets_at: Option<u64>) {
         let trouble = verdict::Trouble::Quota { resets_at, retry_after: None };
@@ -235,6 +241,26 @@ pub fn secret() -> Result<String, Error> {
         let _ = write!(text, "{byte:02x}");
         text
     }))
+}
+
+/// What tells one account from another for other runs: a profile may be given another login, and another backend has other
+/// quotas.
+fn accounts(settings: &Settings, wallet: &Wallet) -> Vec<String> {
+    let account = |index: usize| {
+        let id = ProfileId(u16::try_from(index).unwrap_or(u16::MAX));
+        wallet.credential(id).ok().and_then(|credential| credential.account_id.clone()).unwrap_or_default()
+    };
+    let members = settings.members.iter().enumerate();
+    members.map(|(index, member)| format!("{}\n{}\n{}", member.name, account(index), settings.base)).collect()
+}
+
+/// A panic must not write over codex's screen (spec S-4): it goes to the log, without what it says.
+fn log_panics(shared: &Arc<Shared>) {
+    let shared = Arc::clone(shared);
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map_or_else(String::new, ToString::to_string);
+        shared.journal.note(Marker::WorkerPanic, format_args!("at={place}"));
+    }));
 }
 
 /// What earlier runs bound is read while codex starts; then, for as long as the run lasts, dead runs' shares are taken back.

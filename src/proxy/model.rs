@@ -6,12 +6,13 @@ use super::attempt::{self, Answer, Call, Sender};
 use super::deliver::{self, Ended, Trace};
 use super::downstream::{Client, Upload};
 use super::journal::{Marker, Tag};
+use super::ledger::Serving;
 use super::limits::HOLD_BYTES;
 use super::rotate::{self, Outcome, Tried};
 use super::route::{Lane, Route};
 use super::tap::CAPTURE;
 use super::verdict::{self, Event, Trouble};
-use super::{ProfileId, Shared, record};
+use super::{Shared, record};
 use crate::net::{Cause, NetError, Patience, Phase};
 use crate::sys::clock;
 use crate::wire::head::Request;
@@ -45,11 +46,14 @@ pub fn serve(
     // Nobody is known to own the response that is named: it may be anybody's.
     let unowned = claims.previous_response.is_some() && ask.owner.is_none();
     let outcome = rotate::run(shared, tag, &mut ask, &mut trace.attempts, |id, credential, ask| {
-        let busy = shared.ledger.enter(id);
+        let serving = shared.ledger.enter(id);
         let drop_turn_state = turn_state_owner.is_some_and(|owner| owner != id);
         let call = Call { request, route, sender: Sender::Profile(id, credential), drop_turn_state };
         let others = (ask.owner.is_none() || ask.movable) && shared.ledger.has_alternative(ask, id, &shared.wallet);
-        let first_byte = if others && route.lane == Lane::Responses { FIRST_BYTE_OF_MANY } else { FIRST_BYTE };
+        // After one silent account the time to move is over: the next may be as slow as the backend is.
+        let first = ask.tried.len() == 1;
+        let hurry = first && others && route.lane == Lane::Responses;
+        let first_byte = if hurry { FIRST_BYTE_OF_MANY } else { FIRST_BYTE };
         let answer = match attempt::http(shared, &call, upload, client, first_byte) {
             Ok(answer) => answer,
             Err(error) => return Tried::Failed(error),
@@ -57,9 +61,9 @@ pub fn serve(
         let peer = answer.url.authority();
         match judge(shared, client, answer, route.lane, tag) {
             Ok((answer, Some(trouble))) if trouble != Trouble::UnknownResponse || unowned => {
-                Tried::Trouble(trouble, (answer, busy))
+                Tried::Trouble(trouble, (answer, serving))
             }
-            Ok((answer, _)) => Tried::Commit((answer, busy)),
+            Ok((answer, _)) => Tried::Commit((answer, serving)),
             Err(cause) => Tried::Failed(NetError { phase: Phase::Body, peer, cause }),
         }
     });
@@ -69,8 +73,8 @@ pub fn serve(
         shared.ledger.follow(turn_state, *id);
     }
     match outcome {
-        Outcome::Won(id, (answer, _busy)) | Outcome::Refused(id, (answer, _busy)) => {
-            commit(shared, client, answer, id, session, trace)
+        Outcome::Won(_, (answer, serving)) | Outcome::Refused(_, (answer, serving)) => {
+            commit(shared, client, answer, &serving, session, trace)
         }
         Outcome::Nobody(error) => deliver::unavailable(client, &rotate::exhausted(error.as_ref())),
         Outcome::ClientGone => deliver::client_fault(client, upload),
@@ -88,7 +92,14 @@ fn judge(
     let status = answer.head.status();
     if status >= 400 {
         let patience = Patience { until: clock::now() + ERROR_BODY, client: Some(client.fd()) };
-        while answer.early.len() < CAPTURE && answer.read_more(patience)? {}
+        loop {
+            match answer.read_more(patience) {
+                Ok(true) if answer.early.len() < CAPTURE => {}
+                // What a slow error has said so far decides, and the rest is passed on as it comes.
+                Ok(_) | Err(Cause::Deadline) => break,
+                Err(cause) => return Err(cause),
+            }
+        }
         let retry_after = answer.head.headers().value("retry-after");
         let trouble = verdict::of_status(status, retry_after, &answer.tap.captured, lane);
         return Ok((answer, trouble));
@@ -121,10 +132,11 @@ fn commit(
     shared: &Shared,
     client: &mut Client,
     answer: Answer,
-    id: ProfileId,
+    serving: &Serving,
     session: Option<&str>,
     trace: &mut Trace,
 ) -> Ended {
+    let id = serving.id;
     let status = answer.head.status();
     record::commit(
         shared,
@@ -137,7 +149,7 @@ fn commit(
         record::turn_state(shared, turn_state, id);
     }
     trace.profile = Some(id);
-    deliver::relay(shared, client, answer, Some((id, session)), trace)
+    deliver::relay(shared, client, answer, Some((serving, session)), trace)
 }
 
 /// Codex 0.169 names no previous response over HTTP; an older or other client may, in a plain JSON body. What has come of

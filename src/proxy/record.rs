@@ -15,7 +15,7 @@ pub fn trouble(shared: &Shared, tag: Tag, id: ProfileId, trouble: &Trouble, toke
     let marker = match trouble {
         Trouble::Quota { .. } | Trouble::NotIncluded => Some(Marker::QuotaBlocked),
         Trouble::Overload { .. } => Some(Marker::Overloaded),
-        Trouble::Unauthorized => Some(Marker::Unauthorized),
+        Trouble::Unauthorized | Trouble::LoginUnsettled => Some(Marker::Unauthorized),
         Trouble::Transport | Trouble::ForeignContent | Trouble::UnknownResponse => None,
     };
     if let Some(marker) = marker {
@@ -45,6 +45,11 @@ pub fn trouble(shared: &Shared, tag: Tag, id: ProfileId, trouble: &Trouble, toke
         ),
         Some(Backoff::Overload(wait)) => {
             shared.journal.note(Marker::OverloadBackoff, format_args!("profile={name} until={}", until(wait)));
+        }
+        Some(Backoff::LoginLater(wait)) => {
+            shared
+                .journal
+                .note(Marker::RetryBackoff, format_args!("profile={name} until={} reason=login", until(wait)));
         }
         Some(Backoff::Login) => shared.journal.note(Marker::LoginNeeded, format_args!("profile={name}")),
         None => {}

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A request waits for this; whoever gives up on an answer may have spent the token, so it is generous.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(30);
 /// After a failure that may pass, nobody asks again so soon.
 const PAUSE: Duration = Duration::from_secs(60);
 
@@ -26,44 +26,47 @@ impl Renewals {
     }
 }
 
-/// True when `id` has another credential than the refused one now. The profile that codex runs under is codex's to
-/// refresh.
-pub fn renew(shared: &Shared, tag: Tag, id: ProfileId, refused: &Credential) -> bool {
-    let Some(slot) = shared.renewals.slots.get(usize::from(id.0)) else { return false };
+/// What became of a refused login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewed {
+    /// The profile has another credential than the refused one now.
+    Yes,
+    /// It may have one later: codex refreshes its own, somebody else is at it, the server did not answer.
+    Later,
+    /// Only a new login helps.
+    Never,
+}
+
+/// The profile that codex runs under is codex's to refresh.
+pub fn renew(shared: &Shared, tag: Tag, id: ProfileId, refused: &Credential) -> Renewed {
+    let Some(slot) = shared.renewals.slots.get(usize::from(id.0)) else { return Renewed::Never };
     let mut pause = slot.lock().unwrap_or_else(PoisonError::into_inner);
     // Whoever held the lock before may have done it.
     let changed = || shared.wallet.fingerprint(id) != refused.fingerprint && shared.wallet.credential(id).is_ok();
     if changed() {
-        return true;
+        return Renewed::Yes;
     }
     if id == shared.launching || pause.is_some_and(|until| until > clock::now()) {
-        return false;
+        return Renewed::Later;
     }
-    let Some(member) = shared.members.get(usize::from(id.0)) else { return false };
+    let Some(member) = shared.members.get(usize::from(id.0)) else { return Renewed::Never };
     let rejected = refused.authorization.strip_prefix("Bearer ").unwrap_or_default();
-    let result = refresh::refresh(
-        &member.codex_home,
-        rejected,
-        clock::unix(),
-        clock::now() + LIMIT,
-        &|url, headers, body, until| {
-            fetch::post(url, headers, body, until, refresh::MAX_ANSWER)
-                .map(|answer| (answer.status, answer.body))
-                .map_err(|error| error.to_string())
-        },
-    );
+    let until = clock::now() + LIMIT;
+    let result = refresh::refresh(&member.codex_home, rejected, clock::unix(), until, &fetch::post_or_words);
     match result {
         Ok(how) => {
             shared.journal.mark(tag, Marker::Refreshed, format_args!("profile={} how={how:?}", member.name));
-            changed()
+            if changed() { Renewed::Yes } else { Renewed::Later }
         }
         Err(error) => {
             shared.journal.mark(tag, Marker::RefreshFailed, format_args!("profile={} error={error}", member.name));
-            // A permanent refusal is remembered beside the login; the rest may pass.
-            if !matches!(error, RefreshError::Permanent(_)) {
-                *pause = Some(clock::now() + PAUSE);
+            // A refusal for good is remembered beside the login; the rest may pass.
+            if matches!(error, RefreshError::Permanent(_) | RefreshError::NoRefreshToken) {
+                shared.ledger.refused_for_good(id, refused.fingerprint);
+                return Renewed::Never;
             }
-            false
+            *pause = Some(clock::now() + PAUSE);
+            Renewed::Later
         }
     }
 }

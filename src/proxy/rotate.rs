@@ -4,9 +4,10 @@
 use super::budget::Budget;
 use super::credentials::Credential;
 use super::journal::{Marker, Tag};
+use super::renew::{self, Renewed};
 use super::select::{Ask, Decision, HARD_CAP, Why};
 use super::verdict::Trouble;
-use super::{ProfileId, Shared, record, renew};
+use super::{ProfileId, Shared, record};
 use crate::net::NetError;
 use crate::sys::clock;
 use std::sync::Arc;
@@ -42,6 +43,9 @@ pub fn run<T>(
     let mut budget = Budget::new(clock::now(), ask.owner.is_some() && !ask.movable);
     let mut refusal: Option<(Trouble, ProfileId, T)> = None;
     let mut last_error = None;
+    // Codex reads its login again before it refreshes it, and asks in between with the token that was refused: where
+    // nobody else serves, it must hear of that again.
+    let mut own_refusal = None;
     // Whose login was made good during this request: once each.
     let mut renewed: Vec<ProfileId> = Vec::new();
     while let Decision::Use(id, why) = shared.ledger.select(ask, tag.lane, &shared.wallet) {
@@ -77,14 +81,21 @@ pub fn run<T>(
                 // Codex runs under the launching login and knows how to refresh it: it sees the refusal of a token once.
                 // Another login's refusal is not for codex: it would refresh the wrong one (spec S-60).
                 let codex_can_refresh = id == shared.launching && !shared.ledger.refused(id, token);
-                if !renewed.contains(&id) && renew::renew(shared, tag, id, &credential) {
+                let outcome =
+                    if renewed.contains(&id) { Renewed::Never } else { renew::renew(shared, tag, id, &credential) };
+                if outcome == Renewed::Yes {
                     renewed.push(id);
                     ask.tried.retain(|tried| *tried != id);
                     continue;
                 }
-                record::trouble(shared, tag, id, &Trouble::Unauthorized, token);
+                let unsettled = outcome == Renewed::Later && id != shared.launching;
+                let trouble = if unsettled { Trouble::LoginUnsettled } else { Trouble::Unauthorized };
+                record::trouble(shared, tag, id, &trouble, token);
                 if codex_can_refresh {
                     return Outcome::Won(id, answer);
+                }
+                if id == shared.launching {
+                    own_refusal = Some(answer);
                 }
             }
             Tried::Trouble(trouble, answer) => {
@@ -99,6 +110,9 @@ pub fn run<T>(
         }
     }
     shared.journal.mark(tag, Marker::CandidateExhausted, format_args!("tried={}", ask.tried.len()));
+    if let Some(answer) = own_refusal {
+        return Outcome::Won(shared.launching, answer);
+    }
     match refusal {
         Some((_, id, answer)) => Outcome::Refused(id, answer),
         None => Outcome::Nobody(last_error),

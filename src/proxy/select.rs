@@ -10,6 +10,8 @@ use std::time::Instant;
 pub struct Candidate {
     pub id: ProfileId,
     pub usable: Usable,
+    /// Why it is not usable may be out of date: only other runs say so, or codex itself can mend it.
+    pub doubtful: bool,
     /// Of this lane; 0 is a clean record.
     pub penalty: u32,
     /// Exchanges in progress, over all of the user's runs.
@@ -23,7 +25,7 @@ pub const HARD_CAP: u32 = 64;
 
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// The profile that the last commit went to, or the launching one.
+    /// The launching profile, until it could no longer serve and another one did.
     pub current: ProfileId,
     pub candidates: Vec<Candidate>,
 }
@@ -87,7 +89,9 @@ pub fn select(snapshot: &Snapshot, ask: &Ask) -> Decision {
     if ask.tried.is_empty() {
         return Decision::Use(last_resort(snapshot), Why::LastResort);
     }
-    Decision::Refuse
+    // What others say may be out of date: before nobody is left, it is put to the test.
+    let doubtful = snapshot.candidates.iter().find(|candidate| untried(&candidate.id) && candidate.doubtful);
+    doubtful.map_or(Decision::Refuse, |candidate| Decision::Use(candidate.id, Why::LastResort))
 }
 
 /// Whose backoff ends first; a refused login comes last.
@@ -116,7 +120,7 @@ mod tests {
         let candidates = [A, B, C]
             .into_iter()
             .zip(usable)
-            .map(|(id, usable)| Candidate { id, usable, penalty: 0, inflight: 0 })
+            .map(|(id, usable)| Candidate { id, usable, doubtful: false, penalty: 0, inflight: 0 })
             .collect();
         Snapshot { current: A, candidates }
     }
@@ -185,6 +189,10 @@ mod tests {
             "nobody is free: the least loaded"
         );
         let owner = Ask { owner: Some(A), ..Ask::default() };
+        let mut doubted = snapshot([Usable::Yes, Usable::LoginNeeded, Usable::LoginNeeded]);
+        doubted.candidates[2].doubtful = true;
+        let tried = Ask { tried: vec![A], ..Ask::default() };
+        assert_eq!(select(&doubted, &tried), Decision::Use(C, Why::LastResort), "what is doubtful is put to the test");
         assert_eq!(pick([(16, 99), (0, 0), (0, 0)], &owner), Decision::Use(A, Why::Owner));
     }
 }

@@ -7,11 +7,12 @@ use super::dial::{self, Dialled, Link, Opening};
 use super::downstream::Client;
 use super::journal::{Marker, Tag};
 use super::lane::Slot;
+use super::ledger::Serving;
 use super::limits::HOLD_BYTES;
+use super::renew::{self, Renewed};
 use super::rotate::Outcome;
 use super::route::Lane;
 use super::select::{Ask, Decision, Why};
-use super::share::InFlight;
 use super::tap::EVENT_PREFIX;
 use super::turn::{self, Asking, Turn, Waiting};
 use super::verdict::{self, Event, Trouble};
@@ -25,6 +26,8 @@ use crate::wire::json;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
+/// Protocol error, unacceptable data, bad text, policy, too big (RFC 6455 7.4.1).
+const MESSAGE_FAULTS: [u16; 5] = [1002, 1003, 1007, 1008, 1009];
 /// What waits for one side; the other is not read while there is more.
 const BUFFER: usize = 64 * 1024;
 /// A small turn needs little.
@@ -92,7 +95,7 @@ struct Session<'a> {
     /// How much is read at once.
     piece: usize,
     /// A turn's place in its lane, and on its profile.
-    place: Option<(Slot<'a>, Option<InFlight>)>,
+    place: Option<(Slot<'a>, Serving)>,
     /// That message was judged already.
     judged: Option<Event>,
     turn: Turn,
@@ -124,7 +127,7 @@ pub fn run(shared: &Shared, client: &mut Client, opening: &Opening<'_>, mut link
         turn: Turn::Idle,
     };
     let over = session.pump();
-    if matches!(over, Over::Upstream | Over::Bounced) {
+    if matches!(over, Over::Upstream | Over::Bounced | Over::NoPlace) {
         // What codex was to hear before the end, it still hears.
         let _ = session.client.write_all(session.to_client.rest());
     }
@@ -293,17 +296,23 @@ impl Session<'_> {
         self.tag = self.shared.tag(Lane::WebSocket);
         match admission::admit(self.shared, self.tag, &self.opening.route.path) {
             Ok(slot) => self.place = Some((slot, self.shared.ledger.enter(self.link.id))),
-            Err(_) => return Err(Over::NoPlace),
+            Err(why) => {
+                self.to_client.push(&refusal(&why));
+                return Err(Over::NoPlace);
+            }
         }
         let better = match owner {
             Some(owner) if owner != self.link.id => Some(Ask { owner: Some(owner), ..Ask::default() }),
             None if previous.is_none() && self.is_out() => Some(Ask { movable: true, ..Ask::default() }),
             _ => None,
         };
-        if let Some(mut ask) = better
-            && let Another::Link(link) = self.another(&mut ask)?
-        {
-            self.switch(*link);
+        if let Some(mut ask) = better {
+            match self.another(&mut ask)? {
+                Another::Link(link) => self.switch(*link),
+                // Nobody but its owner knows what it goes on from: codex comes back with its full input.
+                Another::NoSocket | Another::Nobody if owner.is_some() => return Err(Over::Bounced),
+                Another::NoSocket | Another::Nobody => {}
+            }
         }
         let repeated = turn::turn_state(asking.text.bytes());
         if let Turn::Waiting(waiting) = &mut self.turn {
@@ -343,11 +352,14 @@ impl Session<'_> {
             at += used;
             if opcode(&part).is_control() {
                 let asked = matches!(self.turn, Turn::Waiting(_)) && !self.closing;
-                if opcode(&part) == Opcode::Close && asked {
-                    return self.upstream_broke();
-                }
                 self.upstream_control.extend_from_slice(raw);
                 if ends_its_frame(&part) {
+                    if opcode(&part) == Opcode::Close && asked && !self.blames_the_message() {
+                        return self.upstream_broke();
+                    }
+                    if opcode(&part) == Opcode::Close {
+                        self.give_up_turn();
+                    }
                     self.to_client.push(&self.upstream_control);
                     self.upstream_control.clear();
                 }
@@ -367,6 +379,23 @@ impl Session<'_> {
         bytes.drain(..at);
         self.upstream_in = bytes;
         Ok(())
+    }
+
+    /// Nothing moves any more: codex hears what there is.
+    fn give_up_turn(&mut self) {
+        if let Turn::Waiting(waiting) = &mut self.turn {
+            let held = waiting.release();
+            self.to_client.push(&held);
+            self.turn = Turn::Idle;
+            self.place = None;
+        }
+    }
+
+    /// The close frame of the upstream says that codex's message is at fault: no other account would take it.
+    fn blames_the_message(&self) -> bool {
+        // A server's frame has no mask, and a close frame a header of two bytes (RFC 6455 5.2).
+        let code = self.upstream_control.get(2..).and_then(|payload| frame::close_code(payload).ok().flatten());
+        code.is_some_and(|code| MESSAGE_FAULTS.contains(&code))
     }
 
     /// The next bytes of a data message, judged as soon as enough of it is there.
@@ -468,7 +497,11 @@ impl Session<'_> {
             format_args!("profile={} event={event:?}", self.shared.name(self.link.id)),
         );
         match event {
-            Event::Completed => self.shared.ledger.succeed(self.link.id, Lane::WebSocket, self.opening.session),
+            Event::Completed => {
+                if let Some((_, serving)) = &self.place {
+                    self.shared.ledger.succeed(serving, Lane::WebSocket, self.opening.session);
+                }
+            }
             // Too late for this turn, in time for the next.
             Event::Trouble(trouble) => record::trouble(self.shared, self.tag, self.link.id, trouble, self.link.token),
             _ => {}
@@ -511,12 +544,21 @@ impl Session<'_> {
     /// This account does not serve the turn, and codex has heard no output: the turn moves if it can. `message` is what
     /// the upstream said of it, as frames.
     fn trouble(&mut self, trouble: &Trouble, message: &[u8]) -> Result<(), Over> {
-        record::trouble(self.shared, self.tag, self.link.id, trouble, self.link.token);
         let id = self.link.id;
+        let (trouble, renewed) = self.settled(trouble);
+        if !renewed {
+            record::trouble(self.shared, self.tag, id, &trouble, self.link.token);
+        }
+        let trouble = &trouble;
         let Turn::Waiting(waiting) = &mut self.turn else { return Ok(()) };
-        waiting.tried.push(id);
+        if !renewed {
+            waiting.tried.push(id);
+        }
         let said = [waiting.held.as_slice(), message].concat();
-        waiting.keep_refusal(trouble, said);
+        // Another login's refusal is not for codex (spec S-60).
+        if !matches!(trouble, Trouble::Unauthorized | Trouble::LoginUnsettled) || id == self.shared.launching {
+            waiting.keep_refusal(trouble, said);
+        }
         if self.closing {
             return self.pass_on(trouble);
         }
@@ -551,6 +593,20 @@ impl Session<'_> {
             return Err(Over::Bounced);
         }
         self.pass_on(trouble)
+    }
+
+    /// A refused login is refreshed, where that is ours to do; true when the same account can be asked again.
+    fn settled(&self, trouble: &Trouble) -> (Trouble, bool) {
+        let credential = self.shared.wallet.credential(self.link.id);
+        let (Trouble::Unauthorized, Ok(credential)) = (trouble, credential) else { return (trouble.clone(), false) };
+        if credential.fingerprint != self.link.token {
+            return (Trouble::LoginUnsettled, true);
+        }
+        match renew::renew(self.shared, self.tag, self.link.id, &credential) {
+            Renewed::Yes => (Trouble::LoginUnsettled, true),
+            Renewed::Later => (Trouble::LoginUnsettled, false),
+            Renewed::Never => (Trouble::Unauthorized, false),
+        }
     }
 
     /// Nobody does better: codex gets the backend's own words, or the break that it was.
@@ -619,6 +675,17 @@ impl Session<'_> {
         }
         self.shared.journal.mark(self.tag, Marker::WebsocketReplay, format_args!("profile={name}"));
     }
+}
+
+/// A local 503 as a WebSocket has it (`wire.md` 3.5): codex tries again a little later.
+fn refusal(why: &str) -> Vec<u8> {
+    let mut event =
+        "{\"type\":\"error\",\"status\":503,\"error\":{\"code\":\"service_unavailable\",\"message\":".to_owned();
+    json::write_string(&mut event, why);
+    event.push_str("}}");
+    let mut bytes = Vec::new();
+    frame::write(&mut bytes, Opcode::Text, None, event.as_bytes());
+    bytes
 }
 
 fn opcode(part: &Part) -> Opcode {

@@ -17,8 +17,10 @@ pub enum Trouble {
     NotIncluded,
     /// The backend has no room, for this account or at all.
     Overload { retry_after: Option<Duration> },
-    /// The credential was refused.
+    /// The credential was refused, and no other is to be had.
     Unauthorized,
+    /// The credential was refused; whether there will be another one is not settled.
+    LoginUnsettled,
     /// No usable answer came at all.
     Transport,
     /// The input holds reasoning that another account encrypted (`wire.md` 2): only its owner can read it.
@@ -35,6 +37,7 @@ impl Trouble {
             Trouble::NotIncluded => "usage_not_included",
             Trouble::Overload { .. } => "overload",
             Trouble::Unauthorized => "unauthorized",
+            Trouble::LoginUnsettled => "login_unsettled",
             Trouble::Transport => "transport",
             Trouble::ForeignContent => "invalid_encrypted_content",
             Trouble::UnknownResponse => "previous_response_not_found",
@@ -48,7 +51,7 @@ impl Trouble {
             Trouble::Quota { resets_at, .. } => (1, resets_at.unwrap_or(u64::MAX)),
             Trouble::NotIncluded => (2, 0),
             Trouble::ForeignContent | Trouble::UnknownResponse => (3, 0),
-            Trouble::Transport | Trouble::Unauthorized => (4, 0),
+            Trouble::Transport | Trouble::Unauthorized | Trouble::LoginUnsettled => (4, 0),
         };
         rank(self) < rank(other)
     }

@@ -37,7 +37,7 @@ pub fn replace(program: &Program, keep: Option<&File>) -> io::Error {
 }
 
 /// Starts it in our process group with our terminal, and waits. INT and QUIT of the terminal are the child's alone, TERM
-/// and HUP sent to us reach it; should we die without a word (SIGKILL), the kernel sends it TERM.
+/// and HUP sent to us reach it, and what we were started to ignore it ignores too; should we die without a word (SIGKILL), the kernel sends it TERM.
 /// To be called on the main thread: the kernel watches the thread that started the child.
 pub fn run(program: &Program) -> io::Result<ExitStatus> {
     signal::take_over();
@@ -56,9 +56,24 @@ pub fn run(program: &Program) -> io::Result<ExitStatus> {
     }
     let mut child = command.spawn()?;
     signal::forward_to(i32::try_from(child.id()).unwrap_or(0));
-    let status = child.wait();
+    wait_for_end(child.id());
     signal::forward_to(0);
-    status
+    child.wait()
+}
+
+/// The child ended, and its number is still its own.
+fn wait_for_end(pid: u32) {
+    loop {
+        // SAFETY: a zeroed siginfo_t is valid, the pointer is to a live one, and the child is left to be waited for.
+        let result = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            libc::waitid(libc::P_PID, pid, &raw mut info, libc::WEXITED | libc::WNOWAIT)
+        };
+        // Any other failure is the next wait's to tell.
+        if result == 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return;
+        }
+    }
 }
 
 /// The code that a shell would report: the program's own, or 128+n for signal n (spec S-11).

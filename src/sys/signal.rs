@@ -1,50 +1,54 @@
 //! Signals while codex runs: the terminal's own (INT, QUIT) are left to codex, TERM and HUP are handed on to it.
-//! A no-op handler and never `SIG_IGN`: a child inherits the latter, the former is reset by exec (design.md 2.2).
+//! A no-op handler and never `SIG_IGN`: a child inherits the latter, the former is reset by exec (design.md 2.2). What was
+//! ignored when we were started (`nohup`, a background job of a script) stays ignored, by us and by codex.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// The child that TERM and HUP go to; 0 before it lives and after it was reaped.
 static CHILD: AtomicI32 = AtomicI32::new(0);
-/// A signal that came while there was no child yet.
+/// The signals that are to be handed on, a bit each: the handler says so first and looks for a child then, `forward_to`
+/// does it the other way round, so that one of them sees the other.
 static PENDING: AtomicI32 = AtomicI32::new(0);
+const HANDED_ON: [libc::c_int; 2] = [libc::SIGTERM, libc::SIGHUP];
 
 /// From here on INT and QUIT do nothing to this process, TERM and HUP wait for `forward_to`.
 pub fn take_over() {
     for signal in [libc::SIGINT, libc::SIGQUIT] {
         install(signal, nothing);
     }
-    for signal in [libc::SIGTERM, libc::SIGHUP] {
+    for signal in HANDED_ON {
         install(signal, hand_on);
     }
 }
 
 /// TERM and HUP go to process `pid` from here on, one that came earlier included. 0 ends the forwarding: to be called
-/// as soon as the child was reaped, before its number can be given to another process.
+/// before the child is reaped, since then its number can be given to another process.
 pub fn forward_to(pid: i32) {
     CHILD.store(pid, Ordering::SeqCst);
-    if pid > 0 {
-        let early = PENDING.swap(0, Ordering::SeqCst);
-        if early != 0 {
-            send(pid, early);
-        }
-    }
+    deliver();
 }
 
 extern "C" fn nothing(_: libc::c_int) {}
 
 /// Runs in signal context: atomics and kill(2) are all it may use.
 extern "C" fn hand_on(signal: libc::c_int) {
-    let child = CHILD.load(Ordering::SeqCst);
-    if child > 0 {
-        send(child, signal);
-    } else {
-        PENDING.store(signal, Ordering::SeqCst);
-    }
+    PENDING.fetch_or(1 << signal, Ordering::SeqCst);
+    deliver();
 }
 
-fn send(pid: i32, signal: libc::c_int) {
-    // SAFETY: kill(2) takes plain numbers; a process that is gone is an error that nobody needs.
-    unsafe { libc::kill(pid, signal) };
+/// What waits goes to the child, once, if there is one.
+fn deliver() {
+    let child = CHILD.load(Ordering::SeqCst);
+    if child <= 0 {
+        return;
+    }
+    let waiting = PENDING.swap(0, Ordering::SeqCst);
+    for signal in HANDED_ON {
+        if waiting & (1 << signal) != 0 {
+            // SAFETY: kill(2) takes plain numbers; a process that is gone is an error that nobody needs.
+            unsafe { libc::kill(child, signal) };
+        }
+    }
 }
 
 fn install(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
@@ -52,6 +56,11 @@ fn install(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
     // SA_RESTART keeps the other threads' system calls going.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut action);
+        if action.sa_sigaction == libc::SIG_IGN {
+            return;
+        }
+        action = std::mem::zeroed();
         action.sa_sigaction = handler as *const () as libc::sighandler_t;
         action.sa_flags = libc::SA_RESTART;
         libc::sigaction(signal, &raw const action, std::ptr::null_mut());

@@ -187,7 +187,7 @@ fn everything_that_is_wrong_is_a_line_with_the_next_command() {
     fs::remove_dir_all(space.profile_home("fifth")).unwrap();
     fs::rename(auth("sixth"), space.root().join("auth")).unwrap();
     symlink(space.root().join("auth"), auth("sixth")).unwrap();
-    space.env("HTTPS_PROXY", "http://user:secret@proxy:1");
+    space.env("HTTPS_PROXY", "socks5://user:secret@proxy:1");
     let expected = [
         "codex_missing",
         "home_missing:fifth",

@@ -176,7 +176,8 @@ fn nonsense_is_as_if_it_were_not_said() {
     for nonsense in ["0", "-1", "many", "", "1e9", "99999999999999999999999"] {
         let (backend, gate) = (backend(), Gate::new());
         backend.set("alpha", Kind::Post, [held(&gate)]);
-        let names = ["RESPONSES_ACTIVE_LIMIT", "ACTIVE_REQUEST_LIMIT", "WEBSOCKET_ACTIVE_LIMIT", "STANDARD_ACTIVE_LIMIT"];
+        let names =
+            ["RESPONSES_ACTIVE_LIMIT", "ACTIVE_REQUEST_LIMIT", "WEBSOCKET_ACTIVE_LIMIT", "STANDARD_ACTIVE_LIMIT"];
         let names = names.map(|name| format!("PRODEX_RUNTIME_PROXY_{name}"));
         let set: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), nonsense)).collect();
         let behind = Behind::with_env("nonsense", &NAMES, &backend, &set);
@@ -209,7 +210,8 @@ fn second_turn(name: &str) -> (Backend, Gate, Behind, Client, Client) {
     let (backend, gate) = (backend(), Gate::new());
     backend.set("alpha", Kind::Turn, [held(&gate), Behave::ok()]);
     let one = ("PRODEX_RUNTIME_PROXY_WEBSOCKET_ACTIVE_LIMIT", "1");
-    let behind = Behind::with_env(name, &NAMES, &backend, &[one, ("PRODEX_RUNTIME_PROXY_ADMISSION_WAIT_BUDGET_MS", "300")]);
+    let behind =
+        Behind::with_env(name, &NAMES, &backend, &[one, ("PRODEX_RUNTIME_PROXY_ADMISSION_WAIT_BUDGET_MS", "300")]);
     let (mut first, mut second) = (behind.socket(), behind.socket());
     first.text(FULL);
     begun(&backend, &Kind::Turn, 1);
@@ -231,7 +233,6 @@ fn a_turn_beyond_the_limit_is_refused_and_hurts_no_other() {
 }
 
 #[test]
-#[ignore = "finding 16"]
 fn a_turn_beyond_the_limit_is_refused_in_the_words_of_a_websocket() {
     let (_backend, gate, behind, mut first, mut second) = second_turn("words");
     let events = second.read_events().expect("an event");
@@ -248,6 +249,8 @@ fn a_turn_beyond_the_limit_is_refused_in_the_words_of_a_websocket() {
 #[test]
 fn two_hundred_streams_and_two_hundred_turns_at_once() {
     const EACH: usize = 200;
+    // KiB, of a debug build with glibc's threads; the release build has half of it.
+    const MOST: u64 = 64_000;
     let (backend, gate) = (backend(), Gate::new());
     for (name, kind) in [("alpha", Kind::Post), ("beta", Kind::Post), ("alpha", Kind::Turn), ("beta", Kind::Turn)] {
         let answer = Behave::ok().stream(20, 500, Duration::ZERO).hold(&gate, Point::AfterDeltas(3));
@@ -257,10 +260,12 @@ fn two_hundred_streams_and_two_hundred_turns_at_once() {
     let mut streams: Vec<Client> = (0..EACH).map(|_| behind.begin("{}")).collect();
     begun(&backend, &Kind::Post, EACH);
     let mut sockets: Vec<Client> = (0..EACH).map(|_| behind.socket()).collect();
-    sockets.iter_mut().for_each(|socket| socket.text(FULL));
+    for socket in &mut sockets {
+        socket.text(FULL);
+    }
     begun(&backend, &Kind::Turn, EACH);
     let memory = behind.memory();
-    assert!(memory < 40_000, "{memory} KiB");
+    assert!(memory < MOST, "{memory} KiB");
     gate.open();
     let delta = "\"type\":\"response.output_text.delta\"";
     for stream in &mut streams {
@@ -274,7 +279,7 @@ fn two_hundred_streams_and_two_hundred_turns_at_once() {
         assert!(events.last().is_some_and(|event| event.contains("response.completed")), "{events:?}");
     }
     let peak = behind.memory();
-    assert!(peak < 40_000, "{peak} KiB");
+    assert!(peak < MOST, "{peak} KiB");
     until("all are told as complete", || (lines(&behind, "stream_complete") == EACH).then_some(()));
     assert_eq!((lines(&behind, "limit_reached"), lines(&behind, "worker_panic")), (0, 0));
 }
@@ -321,7 +326,11 @@ fn failures_that_follow_each_other_double_the_wait() {
 fn the_wait_that_an_account_asks_for_is_kept() {
     let quota = r#"{"error":{"type":"usage_limit_reached","message":"no more"}}"#;
     for (marker, word, answer) in [
-        ("profile_overload_backoff", "overloaded", Behave::overloaded("server_is_overloaded").header("Retry-After", "77")),
+        (
+            "profile_overload_backoff",
+            "overloaded",
+            Behave::overloaded("server_is_overloaded").header("Retry-After", "77"),
+        ),
         ("profile_retry_backoff", "quota_blocked", Behave::status(429, quota).header("Retry-After", "77")),
         // A long one would outlast the trouble; what names no end is believed for a little while.
         ("profile_overload_backoff", "overloaded", Behave::overloaded("slow_down").header("Retry-After", "7000")),
@@ -348,7 +357,10 @@ fn the_wait_that_an_account_asks_for_is_kept() {
 }
 
 fn out_until(at: u64) -> Behave {
-    Behave::status(429, &format!(r#"{{"error":{{"type":"usage_limit_reached","message":"no more","resets_at":{at}}}}}"#))
+    Behave::status(
+        429,
+        &format!(r#"{{"error":{{"type":"usage_limit_reached","message":"no more","resets_at":{at}}}}}"#),
+    )
 }
 
 #[test]
@@ -391,7 +403,6 @@ fn a_success_says_nothing_of_another_account() {
 }
 
 #[test]
-#[ignore = "finding 6"]
 fn a_list_of_models_is_no_proof_of_quota() {
     let backend = backend();
     let now = token::unix_now();
@@ -407,7 +418,6 @@ fn a_list_of_models_is_no_proof_of_quota() {
 }
 
 #[test]
-#[ignore = "finding 7"]
 fn an_answer_that_has_begun_is_not_asked_for_twice() {
     let wire = Wire::start();
     let behind = Behind::wire("once", &NAMES, &wire);
@@ -420,6 +430,8 @@ fn an_answer_that_has_begun_is_not_asked_for_twice() {
     client.exactly(2);
     let consume = behind.backend("/wham/rate-limit-reset-credits/consume");
     client.send(behind.head("POST", &consume, "Content-Length: 2\r\n") + "{}");
+    // Not over the kept connection, which may be closing just now.
+    let mut upstream = wire.next();
     assert!(upstream.head().starts_with("POST /backend-api/wham/rate-limit-reset-credits/consume "));
     upstream.exactly(2);
     upstream.send("HTTP/1.1 200 OK\r\nContent-Le");
@@ -471,7 +483,6 @@ fn started_in(scene: &Scene, fake: &Fake, name: &str) {
 }
 
 #[test]
-#[ignore = "finding 3"]
 fn the_check_renews_a_token_that_is_refused() {
     let (scene, fake) = checked("renews");
     let output = scene.run(&["exec"]).output().expect(0);

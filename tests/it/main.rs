@@ -24,3 +24,4 @@ mod standin_self;
 mod support;
 mod terminal;
 mod tls;
+mod way_out;

@@ -173,6 +173,8 @@ fn bodies_of_every_size_pass_both_ways() {
             let (up, down) = (noise(size), noise(size + 1).split_off(1));
             client.send(behind.head("POST", &target, &format!("Content-Length: {size}\r\n")));
             let sending = client.send_aside(up.clone());
+            // What must not happen twice gets a connection of its own.
+            upstream = upstream.filter(|_| !target.contains("/backend-api/"));
             let upstream = upstream.get_or_insert_with(|| wire.next());
             upstream.head();
             assert!(upstream.exactly(size) == up, "{size} bytes up to {target}");
@@ -223,6 +225,7 @@ fn answers_without_a_body_leave_the_connection_in_step() {
         let mut upstream: Option<Peer> = None;
         for (method, answer) in rows {
             client.send(behind.head(method, &target, ""));
+            upstream = upstream.filter(|_| method != "DELETE" || !target.contains("/backend-api/"));
             let upstream = upstream.get_or_insert_with(|| wire.next());
             assert!(upstream.head().starts_with(&format!("{method} /backend-api/")));
             upstream.send(answer);
@@ -370,8 +373,8 @@ fn codexs_own_calls_keep_their_credentials() {
     for (below, gets) in rows {
         let target = behind.backend(below);
         client.send(format!("POST {target} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n", behind.address));
-        let mut other = gets.then(|| wire.next());
-        let upstream = other.as_mut().unwrap_or(&mut upstream);
+        // A POST that is no model's must not happen twice: it gets a connection of its own.
+        let mut upstream = wire.next();
         let head = upstream.head().to_ascii_lowercase();
         assert_eq!(head.contains("authorization"), gets, "{head}");
         assert_eq!(head.contains("\r\nchatgpt-account-id: acct-alpha\r\n"), gets, "{head}");
@@ -994,10 +997,11 @@ fn a_new_login_is_used_at_once() {
     behind.ask(&mut behind.client(), b"{}");
     behind.space.login("alpha", &token::auth_json_until("alpha", token::unix_now() + 5000));
     backend.revoke(before.strip_prefix("Bearer ").expect("a bearer"));
-    // The old token is no credential any more.
+    // Codex goes on with the token that it has read: it is still one of ours, and the new one goes upstream.
     let mut client = behind.client();
     client.request("POST", &behind.model("/responses"), &behind.headers(), b"{}");
-    assert_eq!(client.response().expect("an answer").status, 403);
+    assert!(client.response().expect("an answer").text().contains("Hello from alpha."));
+    drop(client);
     let behind = behind.with_login("alpha");
     assert!(behind.ask(&mut behind.client(), b"{}").text().contains("Hello from alpha."));
     behind.assert_well(1);
@@ -1025,7 +1029,7 @@ fn a_body_beyond_every_bound_is_413() {
     }
     let head = client.head();
     assert!(head.starts_with("HTTP/1.1 413 "), "{head}");
-    assert!(client.until("}}").contains("128 MiB"));
+    assert!(client.until("}}").contains("too_large"));
     assert!(feeding.join().expect("no panic") < 200, "all of it was taken");
     client.gone();
     drop(client);

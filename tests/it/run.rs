@@ -249,6 +249,37 @@ fn what_codex_makes_of_a_signal_counts() {
     scene.nothing_left();
 }
 
+/// `nohup`, and a background job of a script.
+#[test]
+fn what_we_were_started_to_ignore_codex_ignores_too() {
+    for (ignored, mask) in [("HUP", 0b1_u64), ("INT QUIT", 0b110), ("TERM", 1 << 14), ("", 0)] {
+        let body = "grep SigIgn /proc/self/status\necho ready\nwhile :; do sleep 0.02; done";
+        let (scene, fake) = faked(both(), body);
+        let shell = format!("trap '' {ignored}; exec \"$@\"");
+        let shell = if mask == 0 { "exec \"$@\"" } else { &shell };
+        let args = ["-c", shell, "sh", env!("CARGO_BIN_EXE_prodex"), "run", "exec"];
+        let mut running = scene.space.run("sh", &args).start();
+        let until = std::time::Instant::now() + SOON;
+        while !running.stdout().contains("ready") {
+            assert!(std::time::Instant::now() < until, "codex was started: {}", running.stderr());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let line = running.stdout();
+        let seen = line.split_whitespace().nth(1).and_then(|seen| u64::from_str_radix(seen, 16).ok());
+        assert_eq!(seen.map(|seen| seen & 0x4007), Some(mask), "{ignored}: {line}");
+        // Neither we nor codex mind.
+        for signal in ignored.split(' ').filter(|_| mask != 0) {
+            running.signal(signal);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        let (signal, code) = if ignored == "TERM" { ("HUP", 129) } else { ("TERM", 143) };
+        running.signal(signal);
+        running.ended(SOON).expect(code);
+        only_call(&fake);
+        scene.nothing_left();
+    }
+}
+
 // The preflight
 
 #[test]

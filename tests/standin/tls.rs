@@ -25,8 +25,9 @@ impl Ca {
         std::fs::write(&pem, ca.pem()).expect("the CA file is written");
 
         let leaf_key = KeyPair::generate().expect("a key for the leaf");
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let mut leaf = CertificateParams::new(names).expect("both names are valid");
+        // The last is for what is reached through a proxy, as loopback never is.
+        let names = ["localhost", "127.0.0.1", "chatgpt.test"].map(str::to_owned);
+        let mut leaf = CertificateParams::new(names).expect("the names are valid");
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let leaf = leaf.signed_by(&leaf_key, &Issuer::new(params, ca_key)).expect("the CA signs the leaf");
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf_key.serialize_der()));

@@ -3,6 +3,7 @@
 
 use super::Finding;
 use crate::config::Config;
+use crate::net::way_out;
 use crate::profile::auth::{self, Auth, Secret};
 use crate::profile::identity::{Identity, Likeness};
 use crate::profile::shared::{Shape, shape};
@@ -10,6 +11,7 @@ use crate::profile::{Profile, provider, refusal};
 use crate::quota::probe::Answer;
 use crate::state::{State, file, store};
 use crate::wire::json::Raw;
+use crate::wire::url::Url;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -20,8 +22,6 @@ const MAX_CONFIG: u64 = 1024 * 1024;
 const MAX_LINKS: usize = 3;
 /// Entries of one home that are looked at.
 const MAX_ENTRIES: usize = 10_000;
-/// Variables by which programs find an HTTP proxy for https.
-const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 /// One profile, as found.
 pub struct Patient {
@@ -233,12 +233,11 @@ fn refresh_token(home: &Path) -> Option<Secret> {
 }
 
 /// What the environment does to every run.
-pub fn environment(findings: &mut Vec<Finding>) {
-    let set = PROXIES.iter().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-    if let Some(name) = set {
-        let what = format!("{name} is set, and prodex connects without it: HTTP proxies are not supported yet");
-        let next =
-            "Where only that proxy leads out, `prodex run --no-auto-rotate --skip-quota-check` starts codex alone";
+pub fn environment(config: &Config, findings: &mut Vec<Finding>) {
+    if let Ok(url) = Url::parse(&config.base_url)
+        && let Err(what) = way_out::of_environment(&url)
+    {
+        let next = "Set it to http://HOST:PORT, or leave the backend out of it with NO_PROXY";
         findings.push(Finding::new("http_proxy", what, next));
     }
 }

@@ -165,13 +165,7 @@ impl Behind {
     }
 
     /// Through a shell with these arguments in front, when there are any.
-    fn launched(
-        mut space: TestSpace,
-        launching: &str,
-        upstream: SocketAddr,
-        shell: &[&str],
-        args: &[&str],
-    ) -> Behind {
+    fn launched(mut space: TestSpace, launching: &str, upstream: SocketAddr, shell: &[&str], args: &[&str]) -> Behind {
         let fake = Fake::new(&space, "exec sleep 600");
         space.env("PRODEX_CODEX_BIN", fake.path());
         let running = match shell {
