@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Where the backend is when nobody says otherwise (spec S-40).
-const DEFAULT_BASE_URL: &str = "https://chatgpt.com/backend-api";
+pub const DEFAULT_BASE_URL: &str = "https://chatgpt.com/backend-api";
 
 #[derive(Debug, Clone)]
 pub struct Config {

@@ -24,18 +24,23 @@
 //! 1. [`command::run`] reads the state, [`command::preflight`] asks for the quotas, [`proxy::Proxy::start`] binds a port,
 //!    and codex starts with base URLs that lead there (`wire.md` 0.2 F).
 //! 2. [`proxy::listener`] polls the socket and all quiet connections; one on which something comes goes to a worker.
-//! 3. [`proxy::exchange`] reads the head. [`proxy::route`] says what it is, [`proxy::guard`] whether it may.
-//! 4. Codex's own calls go out as they came. `accounts/check` is answered by [`proxy::check`].
-//! 5. A model request enters [`proxy::rotate`]: [`proxy::ledger`] takes a snapshot, [`proxy::select`] picks a profile,
-//!    [`proxy::attempt`] sends the request with that profile's credentials and reads the head of the answer.
+//! 3. [`proxy::exchange`] reads the head. [`proxy::route`] says what it is, [`proxy::guard`] whether it may,
+//!    [`proxy::admission`] whether its [`proxy::lane`] has a place within the [`proxy::limits`].
+//! 4. Codex's own calls go out as they came. `accounts/check` is answered by [`proxy::check`]; where a profile's requests
+//!    belong is asked by [`proxy::placement`] and judged by [`proxy::workspace`].
+//! 5. A model request goes through [`proxy::model`] to [`proxy::rotate`], the loop over profiles: [`proxy::ledger`] takes a
+//!    snapshot, [`proxy::select`] picks one, [`proxy::attempt`] sends the request with its [`proxy::credentials`] over one of
+//!    its [`proxy::connections`], with its [`proxy::cookies`], and reads the head of the answer.
 //! 6. The beginning of the answer is held back while [`proxy::tap`] and [`proxy::verdict`] read it. A refusal for which
-//!    another account has a remedy goes to [`proxy::health`], and the loop turns again within its [`proxy::budget`].
-//! 7. Otherwise it is committed: from here on nothing is retried. [`proxy::relay`] moves the rest through one bounded
-//!    buffer, watching both sides, and [`proxy::affinity`] learns whose response it is.
-//! 8. A WebSocket begins in [`proxy::websocket`] by the same loop; [`proxy::session`] relays its frames, and a
-//!    [`proxy::turn`] that is refused before the model speaks is asked again elsewhere, or its socket ends so that codex
-//!    comes back with its full input.
-//! 9. [`proxy::journal`] has a line for each of these steps.
+//!    another account has a remedy goes by [`proxy::record`] to [`proxy::health`], a refused login first to
+//!    [`proxy::renew`], and the loop turns again within its [`proxy::budget`].
+//! 7. Otherwise it is committed: from here on nothing is retried. [`proxy::deliver`] hands it to [`proxy::relay`], which
+//!    moves the rest through one bounded buffer, watching both sides; [`proxy::affinity`] learns whose response it is.
+//! 8. A WebSocket begins in [`proxy::websocket`]: [`proxy::dial`] opens the upstream's by the same loop, [`proxy::session`]
+//!    relays the frames, and a [`proxy::turn`] that is refused before the model speaks is asked again elsewhere, or its
+//!    socket ends so that codex comes back with its full input.
+//! 9. [`proxy::journal`] has a line for each of these steps. [`proxy::bindings`] keeps what was learned for the next run,
+//!    [`proxy::share`] tells the user's other runs what is in flight and out, [`proxy::saver`] writes `state.json`.
 //!
 //! ## Invariants
 //! - Nothing is retried or moved once a byte of model output, or of an answer of another kind, went to codex.

@@ -104,7 +104,7 @@ fn login_to(config: &Config, profile: &Profile, args: &[OsString], asked: Asked,
 
 /// Which profile it is depends on who logs in. Whatever fails, the private home goes, and what codex wrote there with it.
 fn login_by_account(config: &Config, args: &[OsString], asked: Asked, out: &mut dyn Write) -> Outcome {
-    let staged = Staged::empty(config)?;
+    let staged = Staged::configured(config)?;
     let code = codex(config, staged.path(), "login", true, args)?;
     if code != 0 || asked == Asked::Help {
         return Ok(code);

@@ -11,7 +11,7 @@ use crate::quota::probe::{self, Answer, ProbeError};
 use crate::quota::schedule::{self, Candidate};
 use crate::quota::{Readiness, Reading};
 use crate::screen::quota::block_words;
-use crate::screen::text;
+use crate::screen::{text, time};
 use crate::state::State;
 use crate::sys::clock;
 use crate::wire::url::Url;
@@ -137,8 +137,24 @@ pub fn check(state: &State, wanted: Profile, base_url: &str, rotate: bool) -> Re
             let (_, none) = mpsc::channel();
             Ok(Chosen { profile: best.profile.clone(), rotated: true, known, coming: Some(none) })
         }
-        _ => Err(blocked(&wanted.name, &ready, rotate)),
+        // Codex itself says how to log in, and may be started for just that.
+        _ if matches!(
+            known[own].answer.as_ref().map(|answer| &answer.usage),
+            Some(Err(ProbeError::NoTokens { .. }))
+        ) =>
+        {
+            Ok(Chosen::unchecked(wanted))
+        }
+        _ => Err(blocked(&wanted.name, &ready, rotate, first_free(&known))),
     }
+}
+
+/// Who is ready first, and when, among those that the backend knows.
+fn first_free(known: &[Known]) -> Option<String> {
+    let now = clock::unix();
+    let free = |known: &Known| Some((known.reading()?.earliest_useful_reset(now)?, known.profile.name.clone()));
+    let (at, name) = known.iter().filter_map(free).min()?;
+    Some(format!("'{name}' is ready first, at {}", time::local(at, &clock::local_offset)))
 }
 
 /// A token that was refused may only be old: refreshed as codex would, where no codex uses the login, and asked again.
@@ -218,21 +234,27 @@ fn problem(known: &Known) -> Problem {
                 Problem::Unreadable("the backend reports no quota window".to_owned())
             }
         },
-        Some(Err(error @ ProbeError::Status { status: 401, .. })) => Problem::Login(error.words(name)),
+        Some(Err(error @ (ProbeError::Status { status: 401, .. } | ProbeError::NoTokens { .. }))) => {
+            Problem::Login(error.words(name))
+        }
         Some(Err(error)) => Problem::Unreadable(error.words(name)),
         None => Problem::Unreadable("no answer in time".to_owned()),
     }
 }
 
 /// Exit code 2: a run that the quota check stopped (spec S-11).
-fn blocked(wanted: &str, ready: &[String], rotate: bool) -> Error {
+fn blocked(wanted: &str, ready: &[String], rotate: bool, first: Option<String>) -> Error {
     let bypass = format!("Inspect with `prodex quota -p {wanted}`, or bypass with `prodex run --skip-quota-check`.");
     match (ready.first(), rotate) {
         (Some(_), false) => {
             let what = format!("profile '{wanted}' is not ready; other profiles that look ready: {}", ready.join(", "));
             Error::usage(what).next(format!("Rerun without `--no-auto-rotate` to allow fallback. {bypass}"))
         }
-        _ => Error::usage("no ready profile was found").next(format!("See `prodex quota --all --once`. {bypass}")),
+        _ => Error::usage(format!(
+            "no ready profile was found{}",
+            first.map(|first| format!("; {first}")).unwrap_or_default()
+        ))
+        .next(format!("See `prodex quota --all --once`. {bypass}")),
     }
 }
 

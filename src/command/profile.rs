@@ -210,6 +210,7 @@ fn register(config: &Config, args: &cli::ProfileAdd, path: &Path) -> Result<Adde
         return Err(Error::usage("--codex-home needs a path"));
     }
     let absolute = std::path::absolute(path).map_err(|error| Error::io("resolve", path, &error))?;
+    let existed = absolute.is_dir();
     file::create_private_dir(&absolute).map_err(|error| Error::io("create", &absolute, &error))?;
     // The user's own spelling, unless it leads through a parent: that is only right from here.
     let codex_home = if absolute.components().any(|part| part == Component::ParentDir) {
@@ -219,7 +220,7 @@ fn register(config: &Config, args: &cli::ProfileAdd, path: &Path) -> Result<Adde
     };
     let profile = profile_of(&args.name, codex_home, false);
     let active = store::update(config, |state| insert(state, &profile, args.activate))?;
-    let storage = "Existing CODEX_HOME registered.";
+    let storage = if existed { "Existing CODEX_HOME registered." } else { "New CODEX_HOME created and registered." };
     Ok(Added { profile, active, storage, skipped: Vec::new(), aside: Vec::new() })
 }
 
@@ -235,7 +236,7 @@ fn create(config: &Config, args: &cli::ProfileAdd) -> Result<Added, Error> {
         let storage = "Managed profile home found and registered again.";
         return Ok(Added { profile, active, storage, skipped: Vec::new(), aside });
     }
-    publish(config, args, home::Staged::empty(config)?, codex_home, "Managed profile home created.")
+    publish(config, args, home::Staged::configured(config)?, codex_home, "Managed profile home created.")
 }
 
 fn copy(config: &Config, args: &cli::ProfileAdd, source: &Path) -> Result<Added, Error> {

@@ -4,7 +4,7 @@
 use super::preflight::{self, Chosen};
 use super::{find_codex, load, warn};
 use crate::cli;
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_BASE_URL};
 use crate::error::{Error, Outcome};
 use crate::profile::auth::{self, Auth};
 use crate::profile::in_use::InUse;
@@ -24,11 +24,14 @@ pub fn run(config: &Config, args: &cli::Run) -> Outcome {
     })?;
     let binary = find_codex(config)?;
     let login = auth::read(&wanted.codex_home);
-    if let Some(problem) = unusable(&login) {
+    // Named by the user, a profile without a login may be meant to be logged in to; else it is left like one out of quota.
+    let is_left =
+        unusable(&login).is_some() && args.profile.is_none() && !args.no_auto_rotate && !args.skip_quota_check;
+    if let Some(problem) = unusable(&login).filter(|_| !is_left) {
         // Codex starts all the same: logging in is its business.
         warn(&format!("{problem} in profile '{0}'. Log in with `prodex login -p {0}`.", wanted.name));
     }
-    let chosen = if args.skip_quota_check || login.tokens().is_none() {
+    let chosen = if args.skip_quota_check || login.tokens().is_none() && !is_left {
         Chosen::unchecked(wanted)
     } else {
         preflight::check(&state, wanted, base_url, !args.no_auto_rotate)?
@@ -57,6 +60,9 @@ pub fn run(config: &Config, args: &cli::Run) -> Outcome {
     let members = members(&state, &profile, args);
     if members.len() < 2 {
         remember(config, &profile, chosen.rotated);
+        if base_url != DEFAULT_BASE_URL {
+            warn(&format!("without the proxy codex does not know of {base_url}: it asks its own backend"));
+        }
         // Nothing in between is the most transparent proxy (spec S-52).
         return Err(cannot_run(&program, &child::replace(&program, mark.as_ref().map(InUse::file))));
     }

@@ -19,6 +19,8 @@ const MAX_UNKNOWN: u64 = 1024 * 1024;
 const MAX_DEPTH: usize = 64;
 /// No valid profile name holds a plus.
 const STAGED: &str = ".new+";
+/// Directories of what the user wrote for codex.
+const CONFIGURATION: [&str; 4] = ["prompts", "rules", "skills", "agents"];
 const DISCARDED: &str = ".gone+";
 
 /// A home that is being built. Gone when dropped, unless `publish` gave it its name.
@@ -43,6 +45,23 @@ impl Staged {
         file::create_private_dir(&path).map_err(|error| Error::io("create", &path, &error))?;
         let alive = File::open(&path).ok().filter(|directory| directory.try_lock().is_ok());
         Ok(Staged { path, _alive: alive, published: false, skipped: Vec::new() })
+    }
+
+    /// A home for a new account, with the user's configuration in it (`~/.codex/*.toml`, `*.md`, `*.rules`, `prompts`, `rules`,
+    /// `skills`, `agents`): a rotation must not change model, sandbox or trust. Nobody's login.
+    pub fn configured(config: &Config) -> Result<Staged, Error> {
+        let staged = Staged::empty(config)?;
+        let Ok(root) = config.default_codex_home.canonicalize() else { return Ok(staged) };
+        let mut copy = Copy { root: root.clone(), ours: None, skipped: Vec::new() };
+        for entry in entries(&root)? {
+            let name = entry.file_name();
+            let known = name.to_str().unwrap_or_default();
+            let is_wanted = is_configuration(known) && known != ".credentials.json" || CONFIGURATION.contains(&known);
+            if is_wanted && shared::shape(known).is_none() {
+                copy.entry(&entry.path(), &staged.path.join(&name), 0)?;
+            }
+        }
+        Ok(staged)
     }
 
     /// What belongs to account and configuration of `source`; not what is shared, nor what can be rebuilt.

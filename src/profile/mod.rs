@@ -53,7 +53,7 @@ pub fn select(state: &State, wanted: Option<&str>) -> Result<Profile, Error> {
             Err(Error::new("no active profile selected").next(next))
         }
         (None, _) => Err(Error::new("there is no profile yet")
-            .next("Copy your present login with `prodex profile import-current main`.")),
+            .next("Copy your present login with `prodex profile import-current main`, or log in with `prodex login`.")),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// Shorter than the idle limits that servers usually have (60 s and more), so that few are found dead.
 const MAX_IDLE: Duration = Duration::from_secs(30);
-/// As many as there may be live streams: fewer would be opened anew all the time, more cannot be needed.
+/// So many requests at once on one profile are rare; what is beyond is opened anew.
 const MAX_FOR_KEY: usize = 64;
 
 /// `None`: codex's own credentials.

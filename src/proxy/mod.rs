@@ -1,5 +1,6 @@
 //! The loopback proxy: what it is made of, how it starts, and where codex finds it.
-//! The core (`route`, `affinity`, `health`, `select`, `budget`, `verdict`, `workspace`) is pure; the rest moves bytes.
+//! The core (`route`, `guard`, `affinity`, `health`, `select`, `budget`, `verdict`, `workspace`, `limits`, `tap`, `turn`) is
+//! pure; the rest moves bytes. The map of it all is in `lib.rs`.
 
 pub mod admission;
 pub mod affinity;

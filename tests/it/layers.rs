@@ -32,6 +32,8 @@ const PURE: &[&str] = &[
     "proxy/guard.rs",
     "proxy/tap.rs",
     "proxy/turn.rs",
+    "proxy/limits.rs",
+    "proxy/launch.rs",
     "quota/mod.rs",
     "quota/schedule.rs",
     "quota/usage.rs",
