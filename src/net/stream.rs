@@ -34,17 +34,19 @@ impl Stream {
     /// finished and the certificate checked.
     pub fn connect(url: &Url, protocol: Protocol, patience: Patience) -> Result<Stream, NetError> {
         let failed = |phase, cause| NetError { phase, peer: format!("{}:{}", url.host, url.port), cause };
-        let refused = |words| failed(Phase::Connect, Cause::Failed(words));
-        let mut stream = match way_out::of_environment(url).map_err(refused)? {
+        let way = way_out::of_environment(url).map_err(|words| failed(Phase::Connect, Cause::Failed(words)))?;
+        let mut stream = match way {
             Some(proxy) => tunnel::open(&proxy, url, patience)?,
-            None => {
-                Stream::plain(dial::tcp(&url.host, url.port, patience)?).map_err(|error| refused(error.to_string()))?
-            }
+            None => Stream::direct(&url.host, url.port, patience)?,
         };
         if url.scheme == Scheme::Https {
             stream.start_tls(&url.host, protocol, patience).map_err(|cause| failed(Phase::Tls, cause))?;
         }
         Ok(stream)
+    }
+
+    pub(super) fn direct(host: &str, port: u16, patience: Patience) -> Result<Stream, NetError> {
+        dial::tcp(host, port, patience).map(|socket| Stream { socket, tls: None })
     }
 
     fn start_tls(&mut self, host: &str, protocol: Protocol, patience: Patience) -> Result<(), Cause> {

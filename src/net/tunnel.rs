@@ -2,7 +2,7 @@
 
 use super::stream::Stream;
 use super::way_out::Proxy;
-use super::{Cause, NetError, Patience, Phase, dial, fetch};
+use super::{Cause, NetError, Patience, Phase, fetch};
 use crate::wire::url::Url;
 
 /// A stream to the origin of `url`, on which nothing was said yet. Errors name the variable of the proxy and its address,
@@ -10,8 +10,7 @@ use crate::wire::url::Url;
 pub fn open(proxy: &Proxy, url: &Url, patience: Patience) -> Result<Stream, NetError> {
     let Proxy { variable, host, port, authorization } = proxy;
     let failed = |phase, cause| NetError { phase, peer: format!("the proxy of {variable} ({host}:{port})"), cause };
-    let socket = dial::tcp(host, *port, patience).map_err(|error| failed(error.phase, error.cause))?;
-    let mut stream = Stream::plain(socket).map_err(|error| failed(Phase::Connect, Cause::Failed(error.to_string())))?;
+    let mut stream = Stream::direct(host, *port, patience).map_err(|error| failed(error.phase, error.cause))?;
     let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
     let target = format!("{host}:{}", url.port);
     let authorization =

@@ -54,7 +54,9 @@ fn parse(variable: &'static str, value: &str) -> Result<Proxy, String> {
     let url = Url::parse(&format!("http://{host}")).map_err(|bad| format!("{variable} cannot be used: {bad}"))?;
     let authorization = (!credentials.is_empty()).then(|| {
         let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
-        let plain = [percent_decoded(user), percent_decoded(password)].join(&b':');
+        let mut plain = percent_decoded(user);
+        plain.push(b':');
+        plain.extend(percent_decoded(password));
         format!("Basic {}", STANDARD.encode(plain))
     });
     Ok(Proxy { variable, host: url.host, port: url.port, authorization })

@@ -69,13 +69,15 @@ pub fn in_use(codex_home: &Path) -> Option<u32> {
     }
     let mut text = String::new();
     let _ = file.take(MAX_BYTES).read_to_string(&mut text);
-    let holders: Vec<(u32, Option<u64>)> = text.lines().filter_map(holder).collect();
-    // About to say who it is, or without a /proc to ask.
-    if holders.is_empty() || began(std::process::id()).is_none() {
-        return Some(0);
+    let mut said = false;
+    for (pid, then) in text.lines().rev().filter_map(holder) {
+        said = true;
+        if began(pid).is_some_and(|now| then.is_none_or(|then| then == now)) {
+            return Some(pid);
+        }
     }
-    let lives = |&&(pid, then): &&(u32, Option<u64>)| began(pid).is_some_and(|now| then.is_none_or(|then| then == now));
-    holders.iter().rfind(lives).map(|&(pid, _)| pid)
+    // About to say who it is, or without a /proc to ask.
+    (!said || began(std::process::id()).is_none()).then_some(0)
 }
 
 fn holder(line: &str) -> Option<(u32, Option<u64>)> {
