@@ -112,13 +112,18 @@ impl Behind {
         self.headers().into_iter().filter(|(name, _)| *name != "session-id").collect()
     }
 
-    /// `POST …/responses` of no session, over a connection of its own, and its answer.
+    /// `POST …/responses` of no session, over a connection of its own, and its answer. When it is over: what the run
+    /// learns from it is learned.
     pub fn ask_fresh(&self, body: &str) -> raw::Response {
-        let mut client = self.begin(body);
-        client.response().expect("an answer")
+        let mut client = self.client();
+        let headers = [self.fresh_headers(), vec![("Connection", "close")]].concat();
+        client.request("POST", &self.model("/responses"), &headers, body.as_bytes());
+        let answer = client.response().expect("an answer");
+        assert!(client.ended(), "the connection is open, or something follows {}", answer.text());
+        answer
     }
 
-    /// The same; the answer is still to be read.
+    /// The same without an end; the answer is still to be read.
     pub fn begin(&self, body: &str) -> raw::Client {
         let mut client = self.client();
         client.request("POST", &self.model("/responses"), &self.fresh_headers(), body.as_bytes());
