@@ -2,6 +2,7 @@
 //! answers that are not needed for the decision are handed to the proxy when they come. Says why on stderr.
 
 use super::warn;
+use crate::config::Config;
 use crate::error::Error;
 use crate::net::fetch;
 use crate::profile::refresh::{self, RefreshError};
@@ -16,6 +17,7 @@ use crate::state::State;
 use crate::sys::clock;
 use crate::wire::url::Url;
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
@@ -91,7 +93,7 @@ impl Chosen {
 }
 
 /// Checks `wanted`, and rotates to the best ready profile when it is not ready and `rotate` allows it.
-pub fn check(state: &State, wanted: Profile, base_url: &str, rotate: bool) -> Result<Chosen, Error> {
+pub fn check(config: &Config, state: &State, wanted: Profile, base_url: &str, rotate: bool) -> Result<Chosen, Error> {
     let url = probe::usage_url(base_url)?;
     let mut profiles = state.profiles();
     // The own one is asked first: with many accounts not all can be asked at once.
@@ -108,13 +110,15 @@ pub fn check(state: &State, wanted: Profile, base_url: &str, rotate: bool) -> Re
             unsettled: None,
         })
         .collect();
+    let homes: Vec<PathBuf> =
+        profiles.iter().map(|profile| profile.codex_home.clone()).chain([config.default_codex_home.clone()]).collect();
     let coming = ask(url.clone(), profiles);
     while known[own].answer.is_none() {
         let Ok((index, answer)) = coming.recv() else { break };
         known[index].answer = Some(answer);
     }
     // The others' answers go on coming meanwhile.
-    renew(&mut known[own], &url);
+    renew(&mut known[own], &url, &homes);
     if known[own].is_ready() {
         return Ok(Chosen { profile: wanted, rotated: false, known, coming: Some(coming) });
     }
@@ -158,12 +162,17 @@ fn first_free(known: &[Known]) -> Option<String> {
 }
 
 /// A token that was refused may only be old: refreshed as codex would, where no codex uses the login, and asked again.
-fn renew(known: &mut Known, url: &Url) {
+fn renew(known: &mut Known, url: &Url, homes: &[PathBuf]) {
     let refused =
         matches!(known.answer.as_ref().map(|answer| &answer.usage), Some(Err(ProbeError::Status { status: 401, .. })));
     let home = &known.profile.codex_home;
     let login = auth::read(home);
     let Some(tokens) = login.tokens().filter(|_| refused) else { return };
+    if refresh::is_shared(home, homes.iter().map(PathBuf::as_path)) {
+        known.unsettled =
+            Some("its login was refused, and is another home's too, so codex is left to refresh it".to_owned());
+        return;
+    }
     let until = clock::now() + REFRESH_LIMIT;
     match refresh::refresh(home, tokens.access_token.expose(), clock::unix(), until, &fetch::post_or_words) {
         Ok(_) => known.answer = Some(probe::fetch_one(url, &known.profile, CALL_LIMIT)),

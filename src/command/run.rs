@@ -34,7 +34,7 @@ pub fn run(config: &Config, args: &cli::Run) -> Outcome {
     let chosen = if args.skip_quota_check || login.tokens().is_none() && !is_left {
         Chosen::unchecked(wanted)
     } else {
-        preflight::check(&state, wanted, base_url, !args.no_auto_rotate)?
+        preflight::check(config, &state, wanted, base_url, !args.no_auto_rotate)?
     };
     let profile = chosen.profile.clone();
     if !profile.codex_home.is_dir() {

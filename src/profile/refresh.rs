@@ -6,7 +6,8 @@
 //! caller's; of two processes at once one asks and the other gets `Elsewhere`.
 
 use super::authfile::Locked;
-use super::{in_use, login_needed, refusal};
+use super::{auth, in_use, login_needed, refusal};
+use crate::state::file;
 use crate::sys::clock;
 use crate::wire::json::{Raw, write_string};
 use crate::wire::url::Url;
@@ -210,6 +211,17 @@ impl Answer {
 }
 
 /// An auth.json as it stands. Edited in place, so that every byte that is not ours to change stays.
+/// Another home holds the same refresh token (a copied login): it is good for one refresh, so whoever uses it here logs
+/// the other one out. Codex may do that for its user; prodex does not do it unasked.
+pub fn is_shared<'a>(codex_home: &Path, others: impl IntoIterator<Item = &'a Path>) -> bool {
+    let token = |home: &Path| {
+        let bytes = file::read_bounded(&home.join("auth.json"), auth::MAX_BYTES).ok()?;
+        Login::parse(&bytes).ok()?.refresh_token
+    };
+    let own = token(codex_home);
+    own.is_some() && others.into_iter().any(|other| other != codex_home && token(other) == own)
+}
+
 struct Login<'a> {
     bytes: &'a [u8],
     root: Raw<'a>,

@@ -52,6 +52,10 @@ pub fn relay(
     let is_stream = answer.tap.is_event_stream();
     // A trouble that decided before commit was recorded then; one that came with the first output was not.
     let known_before = matches!(answer.tap.decided, Some(Event::Trouble(_)));
+    if let (Some((serving, _)), true) = (owner, is_stream) {
+        let fields = format_args!("profile={} bytes={}", shared.name(serving.id), answer.early.len());
+        shared.journal.mark(tag, Marker::FirstUpstreamChunk, fields);
+    }
     let mut terminal = None;
     let relayed = relay::run(shared, answer, client, true, |tap| {
         let Some((Serving { id, .. }, _)) = owner else { return };
@@ -74,6 +78,11 @@ pub fn relay(
                 shared.ledger.succeed(serving, tag.lane, session)
             }
             _ => {}
+        }
+        if let (Some(first), true) = (relayed.first, is_stream) {
+            let elapsed = first.saturating_duration_since(committed).as_millis();
+            let fields = format_args!("profile={name} bytes={} elapsed_ms={elapsed}", relayed.bytes);
+            shared.journal.mark(tag, Marker::FirstLocalChunk, fields);
         }
         match &relayed.end {
             End::Upstream(cause) => {

@@ -106,6 +106,8 @@ pub struct Shared {
     pub jar: Jar,
     pub placements: Placements,
     pub renewals: Renewals,
+    /// Where logins may lie on this machine: those of all members, and codex's own home.
+    pub homes: Vec<PathBuf>,
     pub saver: saver::Saver,
     pub recorder: Recorder,
     requests: AtomicU64,
@@ -160,6 +162,12 @@ impl Proxy {
             jar: Jar::default(),
             placements: Placements::new(settings.members.len()),
             renewals: Renewals::new(settings.members.len()),
+            homes: settings
+                .members
+                .iter()
+                .map(|member| member.codex_home.clone())
+                .chain([config.default_codex_home.clone()])
+                .collect(),
             saver: saver::Saver::start(config.clone()),
             members: settings.members,
             journal,

@@ -7,6 +7,7 @@ use super::{ProfileId, Shared};
 use crate::net::fetch;
 use crate::profile::refresh::{self, RefreshError};
 use crate::sys::clock;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,12 @@ pub fn renew(shared: &Shared, tag: Tag, id: ProfileId, refused: &Credential) -> 
         return Renewed::Later;
     }
     let Some(member) = shared.members.get(usize::from(id.0)) else { return Renewed::Never };
+    if refresh::is_shared(&member.codex_home, shared.homes.iter().map(PathBuf::as_path)) {
+        let fields = format_args!("profile={} error=another home holds the same login", member.name);
+        shared.journal.mark(tag, Marker::RefreshFailed, fields);
+        *pause = Some(clock::now() + PAUSE);
+        return Renewed::Later;
+    }
     let rejected = refused.authorization.strip_prefix("Bearer ").unwrap_or_default();
     let until = clock::now() + LIMIT;
     let result = refresh::refresh(&member.codex_home, rejected, clock::unix(), until, &fetch::post_or_words);
