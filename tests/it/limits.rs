@@ -442,9 +442,8 @@ fn an_answer_that_has_begun_is_not_asked_for_twice() {
     line(&behind, &["upstream_connect_error", "path=/wham/rate-limit-reset-credits/consume phase=head"]);
 }
 
-/// Takes more than a minute.
 #[test]
-#[ignore = "slow; finding 5"]
+#[ignore = "takes a minute"]
 fn slow_accounts_are_better_than_none() {
     let names = ["alpha", "beta", "gamma"];
     let backend = Backend::start(Script::new(&names));
