@@ -6,11 +6,14 @@ use crate::config::Config;
 use crate::state::{State, store};
 use crate::sys::clock;
 use std::sync::Mutex;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 /// Codex has ended and the user waits for the prompt: no longer than this for a lock that somebody else holds.
 const FINISH_LIMIT: Duration = Duration::from_millis(500);
+
+/// Codex starts in well under a second.
+const SETTLED: Duration = Duration::from_secs(3);
 
 enum Change {
     Launched {
@@ -35,7 +38,7 @@ impl Saver {
         let (outbox, results) = mpsc::channel();
         // Without a thread nothing is saved, which the log shows; the run goes on.
         let _ = std::thread::Builder::new().name("saver".to_owned()).spawn(move || {
-            for change in inbox {
+            while let Some(change) = next(&inbox) {
                 let reason = change.reason();
                 let result = store::update(&config, |state| {
                     change.apply(state);
@@ -82,6 +85,21 @@ impl Saver {
                 Err(error) => journal.note(Marker::StateSaveError, format_args!("error={error}")),
             }
         }
+    }
+}
+
+/// The next change that is worth writing. That a profile was launched is written once codex has settled, and not at all
+/// for a run that is over by then: the writes would compete with those of codex's own databases.
+fn next(inbox: &Receiver<Change>) -> Option<Change> {
+    let change = inbox.recv().ok()?;
+    if !matches!(change, Change::Launched { activate: false, .. }) {
+        return Some(change);
+    }
+    match inbox.recv_timeout(SETTLED) {
+        // Whatever else is written says that a profile was selected.
+        Ok(next) => Some(next),
+        Err(RecvTimeoutError::Timeout) => Some(change),
+        Err(RecvTimeoutError::Disconnected) => None,
     }
 }
 
