@@ -26,6 +26,7 @@ Usage: standin [FLAGS]
   --exhausted NAME            its windows are full and every request says so
   --exhausted-after-warmup NAME
                               looks healthy, answers the warm-up, then its quota is gone
+  --workspace ORIGIN          what accounts/check says of each (default NO_CONSTRAINT)
   --http-only                 answer every WebSocket upgrade with 426
   --tls DIR                   serve https; the CA goes to DIR/standin-ca.pem
   --verbose                   one line on stderr for each finished request
@@ -81,6 +82,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Options>, lexopt::Error> {
     use lexopt::prelude::{Long, Short, ValueExt as _};
     let mut names: Vec<String> = Vec::new();
     let (mut exhausted, mut after_warmup) = (Vec::new(), Vec::new());
+    let mut workspace = None;
     let (mut port, mut port_file, mut tls, mut http_only, mut verbose) = (0, None, None, false, false);
     while let Some(argument) = parser.next()? {
         match argument {
@@ -89,6 +91,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Options>, lexopt::Error> {
             Long("account") => names.push(parser.value()?.string()?),
             Long("exhausted") => exhausted.push(parser.value()?.string()?),
             Long("exhausted-after-warmup") => after_warmup.push(parser.value()?.string()?),
+            Long("workspace") => workspace = Some(parser.value()?.string()?),
             Long("http-only") => http_only = true,
             Long("tls") => tls = Some(parser.value()?.into()),
             Long("verbose") => verbose = true,
@@ -108,6 +111,11 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Options>, lexopt::Error> {
     }
     let mut script = Script::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
     script.verbose = verbose;
+    if let Some(origin) = workspace {
+        for name in &names {
+            script.account(name).check.origin.clone_from(&origin);
+        }
+    }
     for name in exhausted.iter().chain(&after_warmup) {
         if !names.contains(name) {
             return Err(format!("no account {name}").into());
