@@ -44,7 +44,7 @@ pub fn serve(shared: &Shared, mut client: Client) -> Option<Client> {
 
 fn one(shared: &Shared, client: &mut Client, request: &Request) -> Ended {
     let is_upgrade = handshake::is_upgrade(request);
-    let route = match route::of(request.target(), &shared.secret, is_upgrade) {
+    let route = match route::of(request.target(), &shared.secrets, is_upgrade) {
         Ok(route) => route,
         Err(stray) => return refuse_stray(shared, client, stray),
     };

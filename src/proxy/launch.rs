@@ -2,7 +2,7 @@
 //! 0.2 F) and the hosts that it must reach without the user's own HTTP proxy. Pure; `run` and `doctor` share it, so that
 //! what is checked is what is used.
 
-use super::route;
+use super::route::{self, Secrets};
 use std::ffi::OsString;
 
 /// Hosts that codex must reach without the user's HTTP proxy (spec S-51).
@@ -11,15 +11,16 @@ const LOOPBACK: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
 /// Under these names programs look for that list.
 pub const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
-/// Arguments for codex that lead it to the proxy which listens at `authority` and knows `secret`.
+/// Arguments for codex that lead it to the proxy which listens at `authority` and knows these secrets.
 /// Ahead of the user's own arguments: a later `-c` of theirs wins.
-pub fn overrides(authority: &str, secret: &str) -> [OsString; 4] {
-    let url = |key: &str, mount: &str| OsString::from(format!("{key}=\"http://{authority}/{secret}{mount}\""));
+pub fn overrides(authority: &str, secrets: &Secrets) -> [OsString; 4] {
+    let url =
+        |key: &str, secret: &str, mount: &str| OsString::from(format!("{key}=\"http://{authority}/{secret}{mount}\""));
     [
         "-c".into(),
-        url("chatgpt_base_url", route::BACKEND_MOUNT),
+        url("chatgpt_base_url", &secrets.run, route::BACKEND_MOUNT),
         "-c".into(),
-        url("openai_base_url", route::MODEL_MOUNT),
+        url("openai_base_url", &secrets.home, route::MODEL_MOUNT),
     ]
 }
 
@@ -46,9 +47,10 @@ mod tests {
             "-c",
             "chatgpt_base_url=\"http://127.0.0.1:7/s3/backend-api\"",
             "-c",
-            "openai_base_url=\"http://127.0.0.1:7/s3/m\"",
+            "openai_base_url=\"http://127.0.0.1:7/h4/m\"",
         ];
-        assert_eq!(overrides("127.0.0.1:7", "s3"), expected);
+        let secrets = Secrets { run: "s3".to_owned(), home: "h4".to_owned() };
+        assert_eq!(overrides("127.0.0.1:7", &secrets), expected);
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub mod workspace;
 use crate::config::Config;
 use crate::error::Error;
 use crate::net::tls;
+use crate::state::file;
 use crate::wire::url::{Scheme, Url};
 use bindings::Recorder;
 use connections::Connections;
@@ -54,7 +55,7 @@ use ledger::Ledger;
 use limits::Limits;
 use placement::Placements;
 use renew::Renewals;
-use route::Lane;
+use route::{Lane, Secrets};
 use share::Share;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
@@ -90,8 +91,8 @@ pub struct Settings {
 
 /// What all threads of a run share.
 pub struct Shared {
-    /// First path segment of everything that codex asks us.
-    pub secret: String,
+    /// First path segments of everything that codex asks us.
+    pub secrets: Secrets,
     /// Our own `Host`.
     pub authority: String,
     pub base: Url,
@@ -137,7 +138,10 @@ impl Proxy {
     /// Binds a free loopback port and serves it from threads of its own.
     pub fn start(config: &Config, settings: Settings) -> Result<Proxy, Error> {
         let cannot = |error: std::io::Error| Error::new(format!("cannot start the proxy on 127.0.0.1: {error}"));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(cannot)?;
+        let home = Home::of(config)?;
+        // The port of last time where it is free, so that codex finds its catalogue of models (`route::Secrets`).
+        let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+        let listener = bind(home.port).or_else(|_| bind(0)).map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
         if settings.base.scheme == Scheme::Https {
             tls::check_named_files()
@@ -149,7 +153,7 @@ impl Proxy {
         let wallet = Wallet::new(settings.members.iter().map(|member| member.codex_home.clone()));
         let accounts = accounts(&settings, &wallet);
         let shared = Arc::new(Shared {
-            secret: secret()?,
+            secrets: Secrets { run: secret()?, home: home.secret },
             authority: address.to_string(),
             base: settings.base,
             lanes: Lanes::new(limits.clone()),
@@ -189,7 +193,7 @@ impl Proxy {
 
     /// Arguments that lead codex here.
     pub fn overrides(&self) -> [OsString; 4] {
-        launch::overrides(&self.shared.authority, &self.shared.secret)
+        launch::overrides(&self.shared.authority, &self.shared.secrets)
     }
 
     /// Writes to state.json, while codex starts, that this run chose the launching profile; `activate`: and that it is the
@@ -304,3 +308,32 @@ fn report_recorder(shared: &Shared) {
         shared.journal.note(Marker::StateSaveError, format_args!("error={problem}"));
     }
 }
+
+/// What stays the same in every run of a `PRODEX_HOME`: it stands in a file of its own, for the user alone to read.
+struct Home {
+    secret: String,
+    /// Above the ports that systems give out by themselves.
+    port: u16,
+}
+
+impl Home {
+    fn of(config: &Config) -> Result<Home, Error> {
+        let path = config.root.join("proxy-secret");
+        let is_secret = |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let known = file::read_bounded(&path, 64).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let secret = if let Some(secret) = known.filter(|text| is_secret(text)) {
+            secret
+        } else {
+            let new = secret()?;
+            // Where it cannot be kept, this run has one of its own.
+            let _ = file::replace(&path, "proxy-secret.tmp-", new.as_bytes());
+            new
+        };
+        let spread = u16::from_str_radix(secret.get(..4).unwrap_or_default(), 16).unwrap_or(0);
+        Ok(Home { secret, port: FIRST_PORT + spread % PORTS })
+    }
+}
+
+/// Linux gives out 32768 to 60999 by itself.
+const FIRST_PORT: u16 = 61_000;
+const PORTS: u16 = 4_000;

@@ -1,5 +1,5 @@
 //! Which request is this: from method and path to a lane, an upstream path, and the rights it needs. Pure.
-//! Knows the launch scheme (`wire.md` 0.2 F): `/<secret>/m/…` is the model base, `/<secret>/backend-api/…` the rest.
+//! Knows the launch scheme (`wire.md` 0.2 F): `/<home>/m/…` is the model base, `/<run>/backend-api/…` the rest.
 
 use crate::wire::url::Url;
 
@@ -59,18 +59,29 @@ pub enum Stray {
     Climbs,
 }
 
-/// `secret` is the first segment of every path that codex was given.
-pub fn of(target: &str, secret: &str, is_upgrade: bool) -> Result<Route, Stray> {
+/// First segments of the paths that codex was given.
+#[derive(Debug, Clone)]
+pub struct Secrets {
+    /// Of this run: codex's own calls.
+    pub run: String,
+    /// Of this `PRODEX_HOME`, the same in every run: codex keeps its catalogue of models for a base URL, and would fetch it at
+    /// each start from one that changes. Below it a request needs a profile's credential as well.
+    pub home: String,
+}
+
+pub fn of(target: &str, secrets: &Secrets, is_upgrade: bool) -> Result<Route, Stray> {
     let rest = target.strip_prefix('/').ok_or(Stray::NoSecret)?;
     let (head, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    if !same(head.as_bytes(), secret.as_bytes()) {
+    let is_model = same(head.as_bytes(), secrets.home.as_bytes());
+    if !is_model && !same(head.as_bytes(), secrets.run.as_bytes()) {
         return Err(Stray::NoSecret);
     }
     let path = rest.split('?').next().unwrap_or(rest);
     if climbs(path) {
         return Err(Stray::Climbs);
     }
-    if let Some(below) = below(rest, MODEL_MOUNT) {
+    if is_model {
+        let below = below(rest, MODEL_MOUNT).ok_or(Stray::UnknownMount)?;
         let lane = match (below.split('?').next().unwrap_or(below), is_upgrade) {
             (_, true) => Lane::WebSocket,
             ("/responses", false) => Lane::Responses,
@@ -113,23 +124,27 @@ pub fn same(a: &[u8], b: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    fn secrets() -> Secrets {
+        Secrets { run: "k".to_owned(), home: "h".to_owned() }
+    }
+
     #[test]
     fn routes() {
         use Class::*;
         use Lane::*;
         let table = [
-            ("/k/m/responses", false, Responses, Model, "/codex/responses"),
-            ("/k/m/responses", true, WebSocket, Model, "/codex/responses"),
-            ("/k/m/responses?x=1", false, Responses, Model, "/codex/responses?x=1"),
-            ("/k/m/responses/compact", false, Compact, Model, "/codex/responses/compact"),
-            ("/k/m/models?client_version=0.169.0", false, Standard, Model, "/codex/models?client_version=0.169.0"),
+            ("/h/m/responses", false, Responses, Model, "/codex/responses"),
+            ("/h/m/responses", true, WebSocket, Model, "/codex/responses"),
+            ("/h/m/responses?x=1", false, Responses, Model, "/codex/responses?x=1"),
+            ("/h/m/responses/compact", false, Compact, Model, "/codex/responses/compact"),
+            ("/h/m/models?client_version=0.169.0", false, Standard, Model, "/codex/models?client_version=0.169.0"),
             ("/k/backend-api/wham/accounts/check", false, Standard, Check, "/wham/accounts/check"),
             ("/k/backend-api/wham/usage", false, Standard, Auxiliary, "/wham/usage"),
             ("/k/backend-api/ps/mcp", false, Standard, Auxiliary, "/ps/mcp"),
             ("/k/backend-api/x?next=../y", false, Standard, Auxiliary, "/x?next=../y"),
         ];
         for (target, upgrade, lane, class, path) in table {
-            let route = of(target, "k", upgrade).unwrap();
+            let route = of(target, &secrets(), upgrade).unwrap();
             assert_eq!(route, Route { lane, class, path: path.to_owned() }, "{target}");
         }
     }
@@ -144,15 +159,17 @@ mod tests {
             ("/kk/m/responses", Stray::NoSecret),
             ("/m/responses", Stray::NoSecret),
             ("/k", Stray::UnknownMount),
-            ("/k/mm/responses", Stray::UnknownMount),
-            ("/k/m", Stray::UnknownMount),
-            ("/k/m/../backend-api/x", Stray::Climbs),
-            ("/k/m/%2E%2e/x", Stray::Climbs),
-            ("/k/m/a%2Fb", Stray::Climbs),
-            ("/k/m/..\\x", Stray::Climbs),
+            ("/k/m/responses", Stray::UnknownMount),
+            ("/h/backend-api/x", Stray::UnknownMount),
+            ("/h/mm/responses", Stray::UnknownMount),
+            ("/h/m", Stray::UnknownMount),
+            ("/h/m/../backend-api/x", Stray::Climbs),
+            ("/h/m/%2E%2e/x", Stray::Climbs),
+            ("/h/m/a%2Fb", Stray::Climbs),
+            ("/h/m/..\\x", Stray::Climbs),
         ];
         for (target, stray) in table {
-            assert_eq!(of(target, "k", false), Err(stray), "{target}");
+            assert_eq!(of(target, &secrets(), false), Err(stray), "{target}");
         }
     }
 

@@ -63,6 +63,9 @@ fn without_the_secret_nothing_is_here() {
         format!("{secret}/m"),
         format!("{secret}/mm/responses"),
         format!("{secret}/backend-apis/x"),
+        // Nor the other's path.
+        behind.model("/responses").replace("/m/", "/backend-api/"),
+        behind.backend("/responses").replace("/backend-api/", "/m/"),
         format!("{secret}/M/responses"),
         format!("{secret}//m/responses"),
     ];

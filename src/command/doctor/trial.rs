@@ -4,7 +4,8 @@
 //! where codex wanted to go instead. Knows nothing of the user's profiles.
 
 use super::KNOWN_GOOD;
-use crate::proxy::{self, launch, route, workspace};
+use crate::proxy::route::{self, Secrets};
+use crate::proxy::{self, launch, workspace};
 use crate::screen::text;
 use crate::state::file;
 use crate::sys::bounded::{Bounded, Said};
@@ -129,7 +130,8 @@ fn attempt(codex: &Path, deadline: Instant) -> Result<(Heard, Said), String> {
     let authority = listener.local_addr().map_err(words)?.to_string();
     let secret = proxy::secret().map_err(|error| error.to_string())?;
     let home = Home::new().map_err(words)?;
-    let mut args = launch::overrides(&authority, &secret).to_vec();
+    let secrets = Secrets { run: secret.clone(), home: secret.clone() };
+    let mut args = launch::overrides(&authority, &secrets).to_vec();
     args.extend(["exec", "--skip-git-repo-check", "hi"].map(Into::into));
     let mut env = vec![("CODEX_HOME".into(), home.0.clone().into_os_string())];
     env.extend(PROXIES.map(|name| (name.into(), format!("http://{authority}").into())));

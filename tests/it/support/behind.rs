@@ -24,7 +24,9 @@ pub struct Behind {
     running: Running,
     pub address: SocketAddr,
     /// The first segment of every path, with its slash.
+    /// Of the model's path, and of the others.
     secret: String,
+    run_secret: String,
     /// `Bearer …` of the launching profile.
     pub authorization: String,
     account: String,
@@ -185,10 +187,13 @@ impl Behind {
         let model = value("openai_base_url");
         let (authority, path) = model.strip_prefix("http://").and_then(|rest| rest.split_once('/')).expect("a URL");
         let secret = format!("/{}", path.strip_suffix("/m").expect("the model mount"));
-        assert_eq!(value("chatgpt_base_url"), format!("http://{authority}{secret}/backend-api"));
+        let backend = value("chatgpt_base_url");
+        let below = backend.strip_prefix("http://").and_then(|rest| rest.strip_prefix(authority)).expect("one origin");
+        let run_secret = below.strip_suffix("/backend-api").expect("the backend's mount").to_owned();
+        assert_ne!(secret, run_secret, "what is kept for the next run is for the model alone");
         let address = authority.parse().expect("an address");
         let (authorization, account) = login(&space, launching);
-        Behind { space, running, address, secret, authorization, account, upstream, files: 0 }
+        Behind { space, running, address, secret, run_secret, authorization, account, upstream, files: 0 }
     }
 
     /// The question for a workspace may still be on its way out: the lowest of some looks is the level.
@@ -206,7 +211,7 @@ impl Behind {
     }
 
     pub fn backend(&self, below: &str) -> String {
-        format!("{}/backend-api{below}", self.secret)
+        format!("{}/backend-api{below}", self.run_secret)
     }
 
     /// What codex sends with every request that matters here.
