@@ -60,7 +60,7 @@ fn exchange(
     let mut request = head_of(method, url, headers, body.map(<[u8]>::len)).into_bytes();
     request.extend_from_slice(body.unwrap_or_default());
     stream.write_all(&request, patience).map_err(|cause| failed(Phase::Send, cause))?;
-    let (response, rest) = read_head(&mut stream, patience).map_err(|cause| failed(Phase::Head, cause))?;
+    let (response, rest) = read_head(&mut stream, patience, is_answer).map_err(|cause| failed(Phase::Head, cause))?;
     let body = read_body(&mut stream, method, &response, &rest, patience, max_body)
         .map_err(|cause| failed(Phase::Body, cause))?;
     Ok(Answer { status: response.status(), body })
@@ -79,13 +79,22 @@ fn head_of(method: &str, url: &Url, headers: &[(&str, &str)], length: Option<usi
     text
 }
 
+/// To a request that asks for no other protocol.
+pub fn is_answer(status: u16) -> bool {
+    status >= 200
+}
+
 /// The final head, and what was read beyond it. Interim answers are skipped.
-pub(super) fn read_head(stream: &mut Stream, patience: Patience) -> Result<(head::Response, Vec<u8>), Cause> {
+pub fn read_head(
+    stream: &mut Stream,
+    patience: Patience,
+    is_final: impl Fn(u16) -> bool,
+) -> Result<(head::Response, Vec<u8>), Cause> {
     let mut bytes = Vec::new();
     loop {
         while let Some((used, response)) = head::response(&bytes).map_err(|bad| Cause::Malformed(bad.to_string()))? {
             bytes.drain(..used);
-            if response.status() >= 200 {
+            if is_final(response.status()) {
                 return Ok((response, bytes));
             }
         }

@@ -17,7 +17,8 @@ pub fn open(proxy: &Proxy, url: &Url, patience: Patience) -> Result<Stream, NetE
         authorization.as_ref().map_or_else(String::new, |value| format!("Proxy-Authorization: {value}\r\n"));
     let head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{authorization}\r\n");
     stream.write_all(head.as_bytes(), patience).map_err(|cause| failed(Phase::Send, cause))?;
-    let (answer, early) = fetch::read_head(&mut stream, patience).map_err(|cause| failed(Phase::Head, cause))?;
+    let (answer, early) =
+        fetch::read_head(&mut stream, patience, fetch::is_answer).map_err(|cause| failed(Phase::Head, cause))?;
     if !(200..300).contains(&answer.status()) {
         let words = format!("the proxy of {variable} refused: {}", answer.status());
         return Err(NetError { phase: Phase::Connect, peer: target, cause: Cause::Failed(words) });

@@ -197,12 +197,15 @@ impl Secret {
         &self.0
     }
 
-    /// Whether `other` is the same, in a time that depends on lengths only: a peer must not learn the secret byte by byte.
     pub fn matches(&self, other: &[u8]) -> bool {
-        let own = self.0.as_bytes();
-        let difference = own.iter().zip(other).fold(0_u8, |difference, (a, b)| difference | (a ^ b));
-        own.len() == other.len() && std::hint::black_box(difference) == 0
+        same(self.0.as_bytes(), other)
     }
+}
+
+/// Whether both are the same, in a time that depends on lengths only: a peer must not learn a secret byte by byte.
+pub fn same(a: &[u8], b: &[u8]) -> bool {
+    let difference = a.iter().zip(b).fold(0_u8, |difference, (a, b)| difference | (a ^ b));
+    a.len() == b.len() && std::hint::black_box(difference) == 0
 }
 
 impl PartialEq for Secret {

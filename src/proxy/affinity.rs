@@ -1,16 +1,16 @@
 //! What belongs to whom: response ids, turn states and sessions to the profile that created them (spec S-54). Pure.
-//! Knows neither requests nor the disk; in memory only.
+//! Knows neither requests nor the disk, where `bindings` keeps it.
 
 use super::ProfileId;
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 
-/// Bounds of 0.2.38 (spec S-22); the oldest goes first.
-const MAX_RESPONSES: usize = 16_384;
-const MAX_SESSIONS: usize = 4_096;
-const MAX_TURN_STATES: usize = 4_096;
-/// An id longer than this many bytes is not remembered: real ones have about 60, a turn state a few hundred.
-const MAX_ID: usize = 4_096;
+/// Bounds of 0.2.38 (spec S-22), here and on disk; the oldest goes first.
+pub const MAX_RESPONSES: usize = 16_384;
+pub const MAX_SESSIONS: usize = 4_096;
+pub const MAX_TURN_STATES: usize = 4_096;
+/// An id longer than this many bytes is not remembered, here or on disk: real ones have about 60, a turn state a few hundred.
+pub const MAX_ID: usize = 4_096;
 
 /// Header names that carry the session, newest spelling first (0.169 sends the first two, 0.118 the third).
 pub const SESSION_HEADERS: [&str; 5] =

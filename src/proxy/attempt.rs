@@ -5,7 +5,7 @@ use super::connections::Key;
 use super::credentials::Credential;
 use super::downstream::{Client, Upload};
 use super::route::{Class, Lane, Route, upstream_target};
-use super::tap::Tap;
+use super::tap::{CAPTURE, Tap};
 use super::workspace::{self, OVERRIDE_HEADER, OVERRIDE_US};
 use super::{ProfileId, Shared, affinity, placement};
 use crate::net::stream::{self, Stream};
@@ -25,6 +25,8 @@ use std::time::Duration;
 const TLS_LIMIT: Duration = Duration::from_secs(5);
 /// An upstream that takes no more of a request for so long.
 const SEND_LIMIT: Duration = Duration::from_secs(60);
+/// An error body comes at once.
+const ERROR_BODY: Duration = Duration::from_secs(5);
 /// How far a body may be read ahead of what was sent of it.
 const READ_AHEAD: usize = 256 * 1024;
 
@@ -342,6 +344,19 @@ impl Answer {
         self.reusable &= used == taken;
         self.early.extend_from_slice(&buf[..used]);
         Ok(true)
+    }
+
+    /// Reads as much of an error's body as is needed to judge it. What a slow one has said by then decides, and the rest is
+    /// passed on as it comes.
+    pub fn read_error(&mut self, client: &Client) -> Result<(), Cause> {
+        let patience = Patience { until: clock::now() + ERROR_BODY, client: Some(client.fd()) };
+        loop {
+            match self.read_more(patience) {
+                Ok(true) if self.early.len() < CAPTURE => {}
+                Ok(_) | Err(Cause::Deadline) => return Ok(()),
+                Err(cause) => return Err(cause),
+            }
+        }
     }
 
     /// Gives the connection back when it can carry another request, else closes it.

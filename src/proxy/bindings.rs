@@ -12,7 +12,7 @@ mod recorder;
 
 pub use recorder::Recorder;
 
-use super::affinity::Key;
+use super::affinity::{Key, MAX_ID, MAX_RESPONSES, MAX_SESSIONS, MAX_TURN_STATES};
 use crate::config::Config;
 use crate::error::Error;
 use crate::state::bindings::{Map, Owned};
@@ -21,13 +21,6 @@ use crate::sys::clock;
 use log::When;
 use std::collections::HashSet;
 use std::io;
-
-/// Bounds of spec S-22; the oldest go first.
-pub const MAX_RESPONSES: usize = 16_384;
-pub const MAX_SESSIONS: usize = 4_096;
-pub const MAX_TURN_STATES: usize = 4_096;
-/// An id longer than this many bytes is not kept: real ones have about 60, a turn state a few hundred.
-pub const MAX_ID: usize = 4_096;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -120,11 +113,6 @@ pub fn write_back(config: &Config, bindings: &[Binding]) -> Result<(), Error> {
         }
         Ok(())
     })
-}
-
-/// Rewrites the log with what still counts. No line that another process appends is lost.
-pub fn compact(config: &Config) -> io::Result<()> {
-    log::compact(config, When::Now, |_| true).map(drop)
 }
 
 /// A profile was removed: a later one of the same name is another account, to which none of this belongs.

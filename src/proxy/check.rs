@@ -7,7 +7,7 @@ use super::downstream::{Client, Upload, local_answer};
 use super::journal::{Marker, Tag};
 use super::route::Route;
 use super::{Shared, relay, workspace};
-use crate::wire::head::{self, Edit, Request};
+use crate::wire::head::{Request, Response};
 use std::time::Duration;
 
 const CODEX_LIMIT: Duration = Duration::from_secs(10);
@@ -52,18 +52,10 @@ pub fn serve(
 }
 
 /// The backend's head, another body.
-fn write(client: &mut Client, head: &head::Response, body: &[u8]) -> Ended {
+fn write(client: &mut Client, head: &Response, body: &[u8]) -> Ended {
     let length = body.len().to_string();
-    let mut out = Vec::with_capacity(body.len() + 512);
-    let edit = |name: &str, value: &[u8]| match name {
-        _ if head::is_hop_by_hop(head.headers(), name) => Edit::Drop,
-        _ if ["content-length", "transfer-encoding", "trailer"].iter().any(|n| n.eq_ignore_ascii_case(name)) => {
-            Edit::Drop
-        }
-        _ if name.eq_ignore_ascii_case("set-cookie") && super::cookies::is_kept(value) => Edit::Drop,
-        _ => Edit::Keep,
-    };
-    head::write_response(&mut out, head, edit, &[("content-length", length.as_bytes())]);
+    let framing = ["content-length", "transfer-encoding", "trailer"];
+    let mut out = relay::head_for_codex(head, &framing, &[("content-length", length.as_bytes())]);
     out.extend_from_slice(body);
     Ended::after(client.write_all(&out).is_ok())
 }

@@ -2,8 +2,7 @@
 //! every use, and read again when they changed. Nothing of it is ever printed.
 
 use super::ProfileId;
-use super::route::same;
-use crate::profile::auth::{self, Auth};
+use crate::profile::auth::{self, Auth, same};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

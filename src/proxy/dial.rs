@@ -7,21 +7,20 @@ use super::journal::Tag;
 use super::rotate::{self, Outcome, Tried};
 use super::route::{Lane, Route};
 use super::select::Ask;
-use super::tap::{CAPTURE, Tap};
+use super::tap::Tap;
 use super::{ProfileId, Shared, verdict};
+use crate::net::fetch;
 use crate::net::stream::Stream;
 use crate::net::tls::Protocol;
 use crate::net::{Cause, NetError, Patience, Phase};
 use crate::sys::clock;
-use crate::wire::head::{self, Request, Response};
+use crate::wire::head::{Request, Response};
 use crate::wire::{body, handshake};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Codex gives a handshake 15 s in all (`wire.md` 11).
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-/// An error body comes at once.
-const ERROR_BODY: Duration = Duration::from_secs(5);
 
 /// How codex asked for the socket: the same question is put to every upstream of the session.
 pub struct Opening<'a> {
@@ -105,7 +104,9 @@ fn handshake(
     let mut stream = Stream::connect(&target.url, Protocol::WebSocket, patience(shared.limits.websocket_connect))?;
     let head = target.head(shared, call);
     stream.write_all(&head, patience(ANSWER_LIMIT)).map_err(failed(Phase::Send))?;
-    let (response, rest) = answer_head(&mut stream, patience(ANSWER_LIMIT)).map_err(failed(Phase::Head))?;
+    let (response, rest) =
+        fetch::read_head(&mut stream, patience(ANSWER_LIMIT), |status| status == 101 || fetch::is_answer(status))
+            .map_err(failed(Phase::Head))?;
     shared.jar.keep(call.sender.id(), &target.url, response.headers());
     let malformed = |bad: crate::wire::Malformed| target.failed(Phase::Head, Cause::Malformed(bad.to_string()));
     if response.status() == 101 {
@@ -119,24 +120,6 @@ fn handshake(
     let key = (call.sender.id(), target.url.origin());
     let mut answer = Answer { head: response, tap, early: rest, stream, key, reusable: false, url: target.url.clone() };
     answer.early.truncate(used);
-    while answer.early.len() < CAPTURE && answer.read_more(patience(ERROR_BODY)).map_err(failed(Phase::Body))? {}
+    answer.read_error(client).map_err(failed(Phase::Body))?;
     Ok(Dialled::Answer(Box::new(answer)))
-}
-
-/// The final head and what came after it.
-fn answer_head(stream: &mut Stream, patience: Patience) -> Result<(Response, Vec<u8>), Cause> {
-    let mut input = Vec::new();
-    loop {
-        let mut buf = [0; 16 * 1024];
-        match stream.read_some(&mut buf, patience)? {
-            0 => return Err(Cause::Closed),
-            taken => input.extend_from_slice(&buf[..taken]),
-        }
-        while let Some((used, response)) = head::response(&input).map_err(|bad| Cause::Malformed(bad.to_string()))? {
-            input.drain(..used);
-            if response.status() == 101 || response.status() >= 200 {
-                return Ok((response, input));
-            }
-        }
-    }
 }

@@ -1,14 +1,13 @@
 //! What is wrong with a profile and until when: quota, transport, login. Three separate memories, each with its own clock
 //! (spec S-57). Pure; `now` is an argument. Knows nothing of requests.
 
+use super::limits::LONGEST_QUOTA;
 use super::route::Lane;
 use super::verdict::Trouble;
 use std::time::{Duration, Instant};
 
 /// A quota answer that names no reset is believed this long (0.2.38's figure).
 const QUOTA_DEFAULT: Duration = Duration::from_secs(20);
-/// No reset is believed for longer than this: a month's window is the longest known, a clock may be wrong.
-const QUOTA_MAX: Duration = Duration::from_secs(32 * 24 * 3600);
 /// An account whose plan has no codex is not asked again in this run, unless nobody else is left.
 const NOT_INCLUDED: Duration = Duration::from_secs(24 * 3600);
 /// A refresh that failed for a reason that may pass, or a login that somebody else refreshes: not asked again so soon.
@@ -103,7 +102,7 @@ impl Health {
             Trouble::ForeignContent | Trouble::UnknownResponse => return None,
             Trouble::Quota { resets_at, retry_after } => {
                 let named = resets_at.map(|at| Duration::from_secs(at.saturating_sub(unix)));
-                let wait = named.or(*retry_after).unwrap_or(QUOTA_DEFAULT).clamp(Duration::from_secs(1), QUOTA_MAX);
+                let wait = named.or(*retry_after).unwrap_or(QUOTA_DEFAULT).clamp(Duration::from_secs(1), LONGEST_QUOTA);
                 self.quota_until = Some(later(self.quota_until, now + wait));
                 Backoff::Quota(wait)
             }

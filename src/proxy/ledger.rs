@@ -278,10 +278,6 @@ impl Ledger {
         self.lock().affinity.owner(key)
     }
 
-    pub fn current(&self) -> ProfileId {
-        self.lock().current
-    }
-
     /// Counts one more bounce of `session`; false when it had `limit` of them since its last answer.
     pub fn bounce(&self, session: &str, limit: u32) -> bool {
         let mut facts = self.lock();

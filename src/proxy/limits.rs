@@ -6,6 +6,9 @@ use std::time::Duration;
 
 const PREFIX: &str = "PRODEX_RUNTIME_PROXY_";
 
+/// No quota lasts longer: a month's window is the longest known. What claims to is a mistake, or a clock that is wrong.
+pub const LONGEST_QUOTA: Duration = Duration::from_secs(32 * 24 * 3600);
+
 /// Of the beginning of an answer so many bytes are held back at most: `response.created` echoes instructions and tools,
 /// about 40 KB, and `response.in_progress` does so again.
 pub const HOLD_BYTES: usize = 256 * 1024;

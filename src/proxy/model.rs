@@ -10,7 +10,6 @@ use super::ledger::Serving;
 use super::limits::HOLD_BYTES;
 use super::rotate::{self, Outcome, Tried};
 use super::route::{Lane, Route};
-use super::tap::CAPTURE;
 use super::verdict::{self, Event, Trouble};
 use super::{Shared, record};
 use crate::net::{Cause, NetError, Patience, Phase};
@@ -23,7 +22,6 @@ use std::time::{Duration, Instant};
 const FIRST_BYTE_OF_MANY: Duration = Duration::from_secs(30);
 /// Without, it may think as long as codex would wait; a compact call thinks for minutes.
 pub const FIRST_BYTE: Duration = Duration::from_secs(330);
-const ERROR_BODY: Duration = Duration::from_secs(5);
 /// A client that names one writes it before its input, or sends a short body.
 const PEEK_BYTES: usize = 256 * 1024;
 const PEEK_LIMIT: Duration = Duration::from_secs(5);
@@ -91,15 +89,7 @@ fn judge(
 ) -> Result<(Answer, Option<Trouble>), Cause> {
     let status = answer.head.status();
     if status >= 400 {
-        let patience = Patience { until: clock::now() + ERROR_BODY, client: Some(client.fd()) };
-        loop {
-            match answer.read_more(patience) {
-                Ok(true) if answer.early.len() < CAPTURE => {}
-                // What a slow error has said so far decides, and the rest is passed on as it comes.
-                Ok(_) | Err(Cause::Deadline) => break,
-                Err(cause) => return Err(cause),
-            }
-        }
+        answer.read_error(client)?;
         let retry_after = answer.head.headers().value("retry-after");
         let trouble = verdict::of_status(status, retry_after, &answer.tap.captured, lane);
         return Ok((answer, trouble));

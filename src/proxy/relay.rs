@@ -63,7 +63,8 @@ pub fn run(
 ) -> Relayed {
     // Where the upstream's close ends the body, ours must too.
     let keep = keep && !answer.tap.is_until_close();
-    let mut pending = head_for_codex(&answer.head, keep);
+    let closing: &[(&str, &[u8])] = if keep { &[] } else { &[("connection", b"close")] };
+    let mut pending = head_for_codex(&answer.head, &[], closing);
     let head_len = pending.len() as u64;
     pending.append(&mut answer.early);
     seen(&mut answer.tap);
@@ -166,15 +167,17 @@ fn pump(
     }
 }
 
-/// The response head as codex gets it: hop-by-hop headers and Cloudflare's cookies are ours.
-pub fn head_for_codex(response: &Response, keep: bool) -> Vec<u8> {
+/// The response head as codex gets it, with `add` behind it: hop-by-hop headers and Cloudflare's cookies are ours, and what
+/// `without` names.
+pub fn head_for_codex(response: &Response, without: &[&str], add: &[(&str, &[u8])]) -> Vec<u8> {
     let headers = response.headers();
     let edit = |name: &str, value: &[u8]| {
         let kept = name.eq_ignore_ascii_case("set-cookie") && cookies::is_kept(value);
-        if kept || head::is_hop_by_hop(headers, name) { Edit::Drop } else { Edit::Keep }
+        let is_left_out =
+            kept || head::is_hop_by_hop(headers, name) || without.iter().any(|n| n.eq_ignore_ascii_case(name));
+        if is_left_out { Edit::Drop } else { Edit::Keep }
     };
     let mut out = Vec::with_capacity(4096);
-    let add: &[(&str, &[u8])] = if keep { &[] } else { &[("connection", b"close")] };
     head::write_response(&mut out, response, edit, add);
     out
 }

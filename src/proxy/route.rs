@@ -1,6 +1,7 @@
 //! Which request is this: from method and path to a lane, an upstream path, and the rights it needs. Pure.
 //! Knows the launch scheme (`wire.md` 0.2 F): `/<home>/m/…` is the model base, `/<run>/backend-api/…` the rest.
 
+use crate::profile::auth::same;
 use crate::wire::url::Url;
 
 /// What codex finds under the model base is mounted away from `/backend-api/codex` upstream, so that codex does not take
@@ -113,11 +114,6 @@ fn climbs(path: &str) -> bool {
         || lower.contains("%5c")
         || lower.contains('\\')
         || lower.split('/').any(|part| part == "." || part == "..")
-}
-
-/// Constant in time for equal lengths, so that a guesser learns nothing from how long a refusal takes.
-pub fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |differing, (x, y)| differing | (x ^ y)) == 0
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 mod process;
 mod region;
 
+use super::limits::LONGEST_QUOTA;
 use crate::config::Config;
 use region::Region;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,10 +24,10 @@ const PROFILES: usize = 64;
 const CROWDED: usize = 48;
 /// One process has no more exchanges in flight on one profile; a greater number is damage.
 const MAX_COUNT: u64 = 4_096;
-/// No quota lasts longer (a month's window is the longest known), no transport backoff is longer than a few minutes: a
-/// moment farther away comes from damage, or from a clock that was wrong.
-const MAX_QUOTA: u64 = 32 * 24 * 3_600;
+/// No transport backoff is longer than a few minutes: a moment farther away comes from damage, or from a clock that was
+/// wrong.
 const MAX_TRANSPORT: u64 = 3_600;
+const MAX_QUOTA: u64 = LONGEST_QUOTA.as_secs();
 
 // The words: the magic, who has which slot, a table of profiles, and for each profile the counts of all slots side by side.
 const OWNERS: usize = 8;

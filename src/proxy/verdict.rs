@@ -1,12 +1,10 @@
 //! What an upstream answer means: an error status with its body, or one event of a stream (spec S-58, S-59). Pure.
 //! Knows no transport: SSE data, WebSocket messages and HTTP bodies carry the same JSON (`wire.md` 3.4, 5).
 
+use super::limits::LONGEST_QUOTA;
 use super::route::Lane;
 use crate::wire::json::{self, Peek, Raw};
 use std::time::Duration;
-
-/// A `Retry-After` beyond this is not a hint but a mistake.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(32 * 24 * 3600);
 
 /// Why an account did not serve a request: what rotates before commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +104,7 @@ fn seconds(text: &str) -> Option<Duration> {
 }
 
 fn bounded(seconds: f64) -> Option<Duration> {
-    (seconds >= 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(MAX_RETRY_AFTER).min(MAX_RETRY_AFTER))
+    (seconds >= 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_QUOTA).min(LONGEST_QUOTA))
 }
 
 /// One event of a model stream.
@@ -227,7 +225,7 @@ mod tests {
         assert_eq!(of_status(500, None, b"", Lane::Compact), overload());
         assert_eq!(seconds("-1"), None);
         assert_eq!(seconds("NaN"), None);
-        assert_eq!(seconds("1e300"), Some(MAX_RETRY_AFTER));
+        assert_eq!(seconds("1e300"), Some(LONGEST_QUOTA));
     }
 
     #[test]

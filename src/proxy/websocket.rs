@@ -9,9 +9,9 @@ use super::journal::Marker;
 use super::rotate::{self, Outcome};
 use super::route::{Lane, Route};
 use super::select::Ask;
-use super::{Shared, admission, session};
+use super::{Shared, admission, relay, session};
 use crate::wire::handshake;
-use crate::wire::head::{self, Edit, Request, Response};
+use crate::wire::head::Request;
 
 pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Route) -> Ended {
     let key = match handshake::key(request) {
@@ -32,7 +32,10 @@ pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Ro
     let mut ask = Ask { owner: None, movable: true, ..shared.ledger.ask(&claims, false) };
     match dial::open(shared, client, &opening, &mut ask, trace.tag, &mut trace.attempts) {
         Outcome::Won(id, Dialled::Open(link, response)) => {
-            if client.write_all(&switching(&response)).is_err() {
+            // Its key was codex's own, so its accept value is right.
+            let upgraded: &[(&str, &[u8])] = &[("connection", b"Upgrade"), ("upgrade", b"websocket")];
+            let switching = relay::head_for_codex(&response, &[], upgraded);
+            if client.write_all(&switching).is_err() {
                 return Ended::Close;
             }
             trace.profile = Some(id);
@@ -55,16 +58,4 @@ pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Ro
         Outcome::Refused(_, Dialled::Open(..)) | Outcome::ClientGone => Ended::Close,
         Outcome::Nobody(error) => deliver::unavailable(client, &rotate::exhausted(error.as_ref())),
     }
-}
-
-/// The upstream's 101 for codex. Its key was codex's own, so its accept value is right.
-fn switching(response: &Response) -> Vec<u8> {
-    let headers = response.headers();
-    let edit = |name: &str, value: &[u8]| {
-        let kept = name.eq_ignore_ascii_case("set-cookie") && super::cookies::is_kept(value);
-        if kept || head::is_hop_by_hop(headers, name) { Edit::Drop } else { Edit::Keep }
-    };
-    let mut out = Vec::new();
-    head::write_response(&mut out, response, edit, &[("connection", b"Upgrade"), ("upgrade", b"websocket")]);
-    out
 }

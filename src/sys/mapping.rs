@@ -5,7 +5,7 @@
 //! do that, so callers put it where nobody looks for files to edit, restore or rotate, and in memory, where no disk can
 //! fill up under it ([`is_in_memory`]).
 
-use super::private;
+use super::{private, user};
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -39,7 +39,7 @@ impl Mapping {
         }
         let file = private::open(OpenOptions::new().read(true).write(true).create(true).truncate(false), path)?;
         let meta = file.metadata()?;
-        if meta.uid() != private::user() || meta.permissions().mode() & 0o022 != 0 {
+        if meta.uid() != user::id() || meta.permissions().mode() & 0o022 != 0 {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "others can write it"));
         }
         let bytes = words * size_of::<AtomicU64>();

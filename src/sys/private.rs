@@ -6,12 +6,6 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// The user that this process acts as.
-pub fn user() -> u32 {
-    // SAFETY: geteuid takes nothing and cannot fail.
-    unsafe { libc::geteuid() }
-}
-
 /// `options` say how. A new file gets mode 0600; what is no regular file is an error, and opening it waits for nobody.
 pub fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     // Without O_NONBLOCK a pipe in the file's place would hang us; regular files do not care.

@@ -11,7 +11,6 @@ use crate::sys::{clock, private};
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -85,7 +84,7 @@ pub fn compact(config: &Config, when: When, keep: impl Fn(&str) -> bool) -> io::
         Err(TryLockError::WouldBlock) => return Ok(false),
         locked => locked?,
     }
-    if !is_same(&old, &path)? {
+    if !file::is_at(&old, &path)? {
         return Ok(false);
     }
     let (bytes, end) = read_tail(&mut old)?;
@@ -134,12 +133,6 @@ fn kept_text(bytes: &[u8], keep: impl Fn(&str) -> bool) -> Vec<u8> {
         text.push(b'\n');
     }
     text
-}
-
-/// The path still leads to this file.
-fn is_same(file: &File, path: &Path) -> io::Result<bool> {
-    let (ours, there) = (file.metadata()?, fs::symlink_metadata(path)?);
-    Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino()))
 }
 
 /// A line that counts.

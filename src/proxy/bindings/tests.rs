@@ -11,6 +11,11 @@ const LEGACY: &str = r#"{"active_profile": "main", "profiles": {
     "": {"profile_name": "main", "bound_at": 1}, "r9": {"profile_name": "main", "bound_at": 18446744073709551615}},
   "session_profile_bindings": {"s1": {"profile_name": "second", "bound_at": 200}}}"#;
 
+/// Whatever its size, and whoever the profiles are.
+fn compact(config: &Config) -> io::Result<()> {
+    log::compact(config, When::Now, |_| true).map(drop)
+}
+
 struct Home(Scratch);
 
 impl Home {

@@ -5,9 +5,10 @@
 //! full. Everybody who uses the file holds a shared lock on it, which the kernel takes back when they die: who gets the
 //! lock alone knows that nobody is there, and may clear the words or remove the file.
 
+use crate::state::file;
 use crate::sys::mapping::{self, Mapping};
-use crate::sys::private;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use crate::sys::{private, user};
+use std::fs::{self, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -55,7 +56,7 @@ impl Region {
         words: usize,
         begin: impl Fn(&[AtomicU64]),
     ) -> io::Result<Region> {
-        let prefix = format!("{PREFIX}{}-", private::user());
+        let prefix = format!("{PREFIX}{}-", user::id());
         let path = path(directory, &prefix, root)?;
         let mapping = enter(&path, words, begin)?;
         remove_unused(directory, &prefix, &path);
@@ -73,11 +74,11 @@ fn path(directory: &Path, prefix: &str, root: &Path) -> io::Result<PathBuf> {
 fn enter(path: &Path, words: usize, begin: impl Fn(&[AtomicU64])) -> io::Result<Mapping> {
     for _ in 0..ATTEMPTS {
         let mapping = Mapping::open(path, words)?;
-        if locked(mapping.file().try_lock())? && is_same(mapping.file(), path) {
+        if locked(mapping.file().try_lock())? && file::is_at(mapping.file(), path).unwrap_or(false) {
             begin(mapping.words());
         }
         // From alone to shared somebody may come between: they begin anew too, or remove the file, which shows below.
-        if locked(mapping.file().try_lock_shared())? && is_same(mapping.file(), path) {
+        if locked(mapping.file().try_lock_shared())? && file::is_at(mapping.file(), path).unwrap_or(false) {
             return Ok(mapping);
         }
         std::thread::sleep(PAUSE);
@@ -94,7 +95,7 @@ fn remove_unused(directory: &Path, prefix: &str, own: &Path) {
             continue;
         }
         let Ok(file) = private::open(OpenOptions::new().read(true), &path) else { continue };
-        if locked(file.try_lock()).unwrap_or(false) && is_same(&file, &path) {
+        if locked(file.try_lock()).unwrap_or(false) && file::is_at(&file, &path).unwrap_or(false) {
             let _ = fs::remove_file(&path);
         }
     }
@@ -107,12 +108,6 @@ fn locked(result: Result<(), TryLockError>) -> io::Result<bool> {
         Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
         Err(TryLockError::Error(error)) => Err(error),
     }
-}
-
-/// The path still leads to this file.
-fn is_same(file: &File, path: &Path) -> bool {
-    let (Ok(ours), Ok(there)) = (file.metadata(), fs::symlink_metadata(path)) else { return false };
-    (ours.dev(), ours.ino()) == (there.dev(), there.ino())
 }
 
 #[cfg(test)]
