@@ -12,7 +12,7 @@
 //! | [`cli`] | argv to a `Command`; the one table of commands | `error` |
 //! | [`screen`] | data to text; width, zone and time are arguments | types of `quota` |
 //! | [`proxy`] | the loopback proxy: a pure core, and a shell that moves bytes | `profile`, `quota`, `state`, `net`, `wire`, `sys` |
-//! | [`quota`] | windows, readiness, who is next; asking the backend | `profile`, `net`, `wire`, `sys` |
+//! | [`quota`] | windows, readiness, who is next; asking the backend, and what all processes know | `profile`, `state`, `net`, `wire`, `sys` |
 //! | [`profile`] | names, logins, homes, links to the shared history | `state`, `wire`, `sys` |
 //! | [`state`] | `state.json`: the document, its lock, its safety | `profile` types, `wire`, `sys` |
 //! | [`net`] | addresses, TCP, TLS, one non-blocking stream with deadlines | `wire`, `sys` |

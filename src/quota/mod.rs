@@ -3,6 +3,8 @@
 
 pub mod probe;
 pub mod schedule;
+pub mod shelf;
+pub mod snapshots;
 pub mod usage;
 
 const MINUTE: u64 = 60;

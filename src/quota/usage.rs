@@ -4,6 +4,7 @@
 
 use super::{Credits, Limit, Reading, Window};
 use crate::wire::json::Raw;
+use crate::wire::value::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -118,6 +119,46 @@ pub fn from_headers<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>, 
     })
 }
 
+/// A reading in the backend's own form: [`parse`] reads it again as it is, but for `taken_at`, which is the caller's.
+pub fn written(reading: &Reading) -> Value {
+    let text = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
+    let limits = reading.other_limits.iter().map(|limit| {
+        Value::of([("limit_name", Value::from(limit.name.as_str())), ("rate_limit", written_windows(&limit.windows))])
+    });
+    let mut limit = written_windows(&reading.windows);
+    limit.set("limit_reached", Value::from(reading.limit_reached));
+    let mut usage = Value::of([
+        ("plan_type", text(&reading.plan)),
+        ("email", text(&reading.email)),
+        ("rate_limit", limit),
+        ("rate_limit_reached_type", Value::of([("type", text(&reading.reached_type))])),
+        ("additional_rate_limits", Value::Array(limits.collect())),
+    ]);
+    if let Some(credits) = &reading.credits {
+        let members = vec![
+            ("has_credits", Value::from(credits.has_credits)),
+            ("unlimited", Value::from(credits.unlimited)),
+            ("balance", text(&credits.balance)),
+        ];
+        usage.set("credits", Value::of(members));
+    }
+    if let Some(count) = reading.reset_credits {
+        usage.set("rate_limit_reset_credits", Value::of([("available_count", Value::from(count))]));
+    }
+    usage
+}
+
+/// Windows as members of a limit, in their order.
+pub fn written_windows(windows: &[Window]) -> Value {
+    let members = windows.iter().enumerate().map(|(at, window)| {
+        let mut members = vec![("limit_window_seconds", Value::from(window.length))];
+        members.extend(window.used_percent.map(|used| ("used_percent", Value::Number(used.to_string()))));
+        members.extend(window.resets_at.map(|at| ("reset_at", Value::from(at))));
+        (format!("window_{at}"), Value::of(members))
+    });
+    Value::Object(members.collect())
+}
+
 /// What the answer and the event have in common.
 fn common(from: &Raw, limit: Option<Raw>, now: u64) -> Reading {
     let flag = |name: &str| limit.as_ref()?.member(name)?.as_bool();
@@ -160,7 +201,7 @@ fn other_limits(from: &Raw, code_review: &[&str], now: u64) -> Vec<Limit> {
 }
 
 /// Every window of a limit, whatever its slot is called (`primary_window`, `secondary`, …), shortest first.
-fn windows(limit: Option<Raw>, now: u64) -> Vec<Window> {
+pub fn windows(limit: Option<Raw>, now: u64) -> Vec<Window> {
     let mut windows: Vec<Window> = limit
         .iter()
         .flat_map(Raw::members)

@@ -1,10 +1,14 @@
 //! Files of a user's home: bounded reading, atomic replacing, private directories.
 //! Knows no format and no file by name.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Pauses between attempts at a lock grow up to this: long enough to be cheap, short enough that 50 writers are done soon.
+const LONGEST_PAUSE: Duration = Duration::from_millis(25);
 
 /// Reads a regular file of at most `limit` bytes. Anything else (a pipe would hang us, a device has no end) is an
 /// error, and so is a longer file.
@@ -53,6 +57,25 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(0o600))?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Takes the lock on `path` alone; the file is made when it is not there. Held until the result is dropped, also by the
+/// death of the process. Waits by trying, so that it can end: a blocking lock would hang with whoever holds it.
+/// `WouldBlock`: somebody else had it for all of `patience`.
+pub fn lock(path: &Path, patience: Duration) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(1));
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            Err(error) if waited >= patience => return Err(error.into()),
+            Err(_) => {}
+        }
+        std::thread::sleep(pause);
+        waited += pause;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
 }
 
 /// Makes a rename last. Not every file system can (FUSE, some network mounts), and the file itself is whole either
@@ -104,6 +127,16 @@ fn modified(path: &Path) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::state::scratch::Scratch;
+
+    #[test]
+    fn a_held_lock_is_given_up() {
+        let dir = Scratch::new("lock");
+        let held = lock(&dir.path("l"), Duration::ZERO).unwrap();
+        let error = lock(&dir.path("l"), Duration::from_millis(5)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        drop(held);
+        lock(&dir.path("l"), Duration::ZERO).unwrap();
+    }
 
     #[test]
     fn replaces_through_a_temporary_and_leaves_none() {

@@ -8,9 +8,8 @@ use super::{State, file};
 use crate::config::Config;
 use crate::error::Error;
 use crate::sys::clock;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,8 +17,6 @@ use std::time::Duration;
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// Every change takes milliseconds; who holds the lock for this long hangs.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-/// Pauses between attempts grow up to this: long enough to be cheap, short enough that 50 writers are done soon.
-const LONGEST_PAUSE: Duration = Duration::from_millis(25);
 const TEMP: &str = "state.json.tmp-";
 const DAY: u64 = 86_400;
 
@@ -68,32 +65,15 @@ impl Lock {
     pub fn take(config: &Config) -> Result<Lock, Error> {
         file::create_private_dir(&config.root).map_err(|error| Error::io("create", &config.root, &error))?;
         let path = config.root.join("state.json.lock");
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = opened.map_err(|error| Error::io("open", &path, &error))?;
-        wait_for(&file, &path, LOCK_PATIENCE)?;
-        Ok(Lock { _file: file })
-    }
-}
-
-/// Waits by trying, so that it can end: a blocking lock would hang with whoever holds it.
-fn wait_for(file: &File, path: &Path, patience: Duration) -> Result<(), Error> {
-    let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(1));
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Interrupted => {
-                return Err(Error::io("lock", path, &error));
+        match file::lock(&path, LOCK_PATIENCE) {
+            Ok(file) => Ok(Lock { _file: file }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let seconds = LOCK_PATIENCE.as_secs();
+                let what = format!("{} has been locked by another process for {seconds} s", path.display());
+                Err(Error::new(what).next("Look for a prodex that hangs, stop it and try again."))
             }
-            Err(_) if waited >= patience => {
-                let what =
-                    format!("{} has been locked by another process for {} s", path.display(), patience.as_secs());
-                return Err(Error::new(what).next("Look for a prodex that hangs, stop it and try again."));
-            }
-            Err(_) => {}
+            Err(error) => Err(Error::io("lock", &path, &error)),
         }
-        std::thread::sleep(pause);
-        waited += pause;
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
@@ -252,17 +232,6 @@ mod tests {
         assert!(config.state_file().is_symlink());
         assert!(fs::read_to_string(dir.path("dotfiles/state.json")).unwrap().contains("\"b\""));
         assert_eq!(names(&dir.path("dotfiles")), ["state.json"]);
-    }
-
-    #[test]
-    fn a_held_lock_ends_in_an_error() {
-        let dir = Scratch::new("store-lock");
-        let config = dir.config();
-        let _held = Lock::take(&config).unwrap();
-        let path = config.root.join("state.json.lock");
-        let other = File::open(&path).unwrap();
-        let error = wait_for(&other, &path, Duration::from_millis(5)).unwrap_err();
-        assert!(error.to_string().contains("locked by another process"), "{error}");
     }
 
     #[test]

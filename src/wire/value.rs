@@ -23,6 +23,11 @@ impl Value {
         Raw::parse(text).map(build)
     }
 
+    /// An object of these members, in this order.
+    pub fn of<'a>(members: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
+        Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
     /// Two spaces for each level, no newline at the end.
     pub fn pretty(&self) -> String {
         let mut out = String::new();

@@ -1,0 +1,92 @@
+//! `quota.json` in PRODEX_HOME: the [`Snapshots`] that all processes of the user share. Knows the file, not what is in it.
+//!
+//! Readers take no lock: a rename shows them the old file or the new one. Losing the file costs one call for each account, so
+//! one that cannot be read is begun anew.
+
+use super::snapshots::Snapshots;
+use crate::config::Config;
+use crate::state::file;
+use crate::sys::clock;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// 512 profiles with full histories make 20 MB; a person's have 100 KB.
+const MAX_BYTES: u64 = 32 * 1024 * 1024;
+/// Every change takes milliseconds, and none is worth a longer wait.
+const PATIENCE: Duration = Duration::from_secs(2);
+const TEMP: &str = "quota.json.tmp-";
+const DAY: u64 = 86_400;
+
+pub fn path(config: &Config) -> PathBuf {
+    config.root.join("quota.json")
+}
+
+/// What is known now.
+pub fn load(config: &Config) -> Snapshots {
+    file::read_bounded(&path(config), MAX_BYTES)
+        .map_or_else(|_| Snapshots::default(), |bytes| Snapshots::parse(&bytes, clock::unix()))
+}
+
+/// Lock, read, change, write. Nothing is written when nothing changed.
+pub fn update<T>(config: &Config, change: impl FnOnce(&mut Snapshots) -> T) -> io::Result<T> {
+    file::create_private_dir(&config.root)?;
+    let _lock = file::lock(&config.root.join("quota.json.lock"), PATIENCE)?;
+    let before = load(config);
+    let mut after = before.clone();
+    let result = change(&mut after);
+    if after != before {
+        file::sweep(&config.root, TEMP, clock::unix(), DAY);
+        file::replace(&path(config), TEMP, after.text().as_bytes())?;
+    }
+    Ok(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::Reading;
+    use crate::quota::snapshots::Extent;
+    use crate::state::scratch::Scratch;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_one_process_learns_the_next_one_knows() {
+        let dir = Scratch::new("shelf");
+        let config = dir.config();
+        assert_eq!(load(&config), Snapshots::default());
+        let reading = Reading { plan: Some("plus".to_owned()), taken_at: clock::unix(), ..Reading::default() };
+        update(&config, |snapshots| snapshots.learn("a", "x", &reading, Extent::Whole)).unwrap();
+        assert_eq!(load(&config).of("a", "x").and_then(|known| known.reading.as_ref()), Some(&reading));
+        assert_eq!(fs::metadata(path(&config)).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_begun_anew() {
+        let dir = Scratch::new("shelf-torn");
+        let config = dir.config();
+        let reading = Reading { taken_at: 7, ..Reading::default() };
+        update(&config, |snapshots| snapshots.learn("a", "x", &reading, Extent::Whole)).unwrap();
+        let whole = fs::read(path(&config)).unwrap();
+        for end in 0..whole.len() {
+            fs::write(path(&config), &whole[..end]).unwrap();
+            assert_eq!(load(&config), Snapshots::default(), "{end}");
+        }
+        assert!(update(&config, |snapshots| snapshots.claim("a", "x", 100)).unwrap());
+        assert!(load(&config).of("a", "x").is_some());
+    }
+
+    #[test]
+    fn of_many_that_want_to_ask_one_does() {
+        let dir = Scratch::new("shelf-claim");
+        let config = dir.config();
+        let asked = std::thread::scope(|scope| {
+            let crew: Vec<_> = (0..16)
+                .map(|_| scope.spawn(|| update(&config, |snapshots| snapshots.claim("a", "x", 1_000)).unwrap()))
+                .collect();
+            crew.into_iter().map(|one| one.join().unwrap()).filter(|asked| *asked).count()
+        });
+        assert_eq!(asked, 1);
+    }
+}
