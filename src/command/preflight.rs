@@ -7,10 +7,11 @@ use crate::error::Error;
 use crate::net::fetch;
 use crate::profile::refresh::{self, RefreshError};
 use crate::profile::{Profile, auth};
-use crate::proxy::{ProfileId, Proxy};
+use crate::proxy::Proxy;
+use crate::proxy::standing::{self, Standing};
 use crate::quota::probe::{self, Answer, ProbeError};
-use crate::quota::schedule::{self, Candidate};
-use crate::quota::{Readiness, Reading};
+use crate::quota::schedule::Ranked;
+use crate::quota::{Readiness, Reading, shelf};
 use crate::screen::quota::block_words;
 use crate::screen::{text, time};
 use crate::state::State;
@@ -24,28 +25,48 @@ use std::time::Duration;
 /// One account's answer; codex does not start before the profile's own is there or this is over.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 
+/// With the wanted profile ready, the others' answers are waited for so long: what was known of them lately serves as well.
+const GATHER: Duration = Duration::from_millis(300);
+
 /// A refresh; whoever gives up on it may have spent the token.
 const REFRESH_LIMIT: Duration = Duration::from_secs(30);
 
 /// The profile that codex starts in, and what is known of all of them.
 pub struct Chosen {
     pub profile: Profile,
-    /// Another one than was asked for: it becomes the active profile.
+    /// The wanted one cannot work: this one becomes the active profile.
     pub rotated: bool,
     known: Vec<Known>,
     coming: Option<Receiver<(usize, Answer)>>,
 }
 
-/// One profile's quota, as far as it is known.
+/// One profile, as far as it is known.
 struct Known {
     profile: Profile,
-    last_selected: Option<u64>,
+    standing: Standing,
     answer: Option<Answer>,
     /// Its login was refused, and whether it can be refreshed is not known.
     unsettled: Option<String>,
 }
 
 impl Known {
+    fn take_in(&mut self, answer: Answer) {
+        match &answer.usage {
+            Ok(usage) => {
+                self.standing.reading = Some(usage.reading.clone());
+                // Its login works, and its quota speaks for itself.
+                self.standing.blocked = None;
+            }
+            Err(error @ (ProbeError::Status { status: 401, .. } | ProbeError::NoTokens { .. })) => {
+                self.standing.blocked = Some(error.to_string());
+            }
+            // What is known from a while ago stands.
+            Err(_) => {}
+        }
+        self.answer = Some(answer);
+    }
+
+    /// As of just now.
     fn reading(&self) -> Option<&Reading> {
         self.answer.as_ref().and_then(|answer| answer.usage.as_ref().ok()).map(|usage| &usage.reading)
     }
@@ -60,30 +81,25 @@ impl Chosen {
         Chosen { profile, rotated: false, known: Vec::new(), coming: None }
     }
 
-    /// Tells the proxy the scheduler's order and who is exhausted, now or when the last answers have come. `members` in
-    /// the proxy's order.
-    pub fn inform(self, proxy: &Proxy, members: Vec<Profile>) {
+    /// Remembers what was learned, for the next process. Of the answers that are still to come nobody hears.
+    pub fn remember(&self, config: &Config) {
+        note(config, &self.known);
+    }
+
+    /// Tells the proxy and the user's other processes what was learned, when the last answers have come.
+    pub fn inform(self, config: &Config, proxy: &Proxy) {
         let Some(coming) = self.coming else { return };
-        let (mut known, ledger) = (self.known, proxy.briefing());
+        let (mut known, briefing, config) = (self.known, proxy.briefing(), config.clone());
         let tell = move || {
             for (index, answer) in coming {
                 if let Some(known) = known.get_mut(index) {
-                    known.answer = Some(answer);
+                    known.take_in(answer);
                 }
             }
-            let id = |name: &str| {
-                let index = members.iter().position(|member| member.name == name)?;
-                u16::try_from(index).ok().map(ProfileId)
-            };
-            let now = clock::unix();
-            ledger.set_order(ranked(&known).iter().filter_map(|name| id(name)).collect());
+            note(&config, &known);
             for known in &known {
-                if let (Some(id), true) = (id(&known.profile.name), known.is_ready()) {
-                    ledger.set_ready(id);
-                }
-                let blocked = known.reading().filter(|reading| matches!(reading.readiness(now), Readiness::Blocked(_)));
-                if let (Some(id), Some(reading)) = (id(&known.profile.name), blocked) {
-                    ledger.set_exhausted(id, reading.earliest_useful_reset(now));
+                if let Some(reading) = known.reading() {
+                    briefing.told(&known.profile.name, reading, known.is_ready());
                 }
             }
         };
@@ -92,35 +108,57 @@ impl Chosen {
     }
 }
 
-/// Checks `wanted`, and rotates to the best ready profile when it is not ready and `rotate` allows it.
-pub fn check(config: &Config, state: &State, wanted: Profile, base_url: &str, rotate: bool) -> Result<Chosen, Error> {
-    let url = probe::usage_url(base_url)?;
+/// That it cannot be written costs the next process a question.
+fn note(config: &Config, known: &[Known]) {
+    let _ = shelf::update(config, |snapshots| {
+        for known in known {
+            if let Some(answer) = &known.answer {
+                shelf::note(snapshots, &known.profile.name, answer);
+            }
+        }
+    });
+}
+
+/// What a run leaves to the check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// The wanted profile, or no start.
+    Fixed,
+    /// The wanted profile while it is ready, else the best.
+    Rotate,
+    /// Nobody asked for a profile or a session: the best for fresh work (`scheduling.md`).
+    Free,
+}
+
+/// Checks `wanted`, and takes another profile as far as `choice` allows.
+pub fn check(config: &Config, state: &State, wanted: Profile, base: &Url, choice: Choice) -> Result<Chosen, Error> {
+    let url = probe::usage_url(&base.to_string())?;
     let mut profiles = state.profiles();
     // The own one is asked first: with many accounts not all can be asked at once.
     profiles.sort_by_key(|profile| profile.name != wanted.name);
-    let Some(own) = profiles.iter().position(|profile| profile.name == wanted.name) else {
-        return Ok(Chosen::unchecked(wanted));
-    };
+    let coming = ask(url.clone(), profiles.clone());
+    let mut standings = standing::all(config, state, base, &url, &shelf::load(config), clock::unix());
     let mut known: Vec<Known> = profiles
-        .iter()
-        .map(|profile| Known {
-            profile: profile.clone(),
-            last_selected: state.last_run_selected_at(&profile.name),
-            answer: None,
-            unsettled: None,
+        .into_iter()
+        .filter_map(|profile| {
+            let at = standings.iter().position(|standing| standing.name == profile.name)?;
+            Some(Known { profile, standing: standings.swap_remove(at), answer: None, unsettled: None })
         })
         .collect();
-    let homes: Vec<PathBuf> =
-        profiles.iter().map(|profile| profile.codex_home.clone()).chain([config.default_codex_home.clone()]).collect();
-    let coming = ask(url.clone(), profiles);
+    let Some(own) = known.iter().position(|known| known.profile.name == wanted.name) else {
+        return Ok(Chosen::unchecked(wanted));
+    };
     while known[own].answer.is_none() {
         let Ok((index, answer)) = coming.recv() else { break };
-        known[index].answer = Some(answer);
+        known[index].take_in(answer);
     }
     // The others' answers go on coming meanwhile.
+    let homes: Vec<PathBuf> =
+        known.iter().map(|known| known.profile.codex_home.clone()).chain([config.default_codex_home.clone()]).collect();
     renew(&mut known[own], &url, &homes);
     if known[own].is_ready() {
-        return Ok(Chosen { profile: wanted, rotated: false, known, coming: Some(coming) });
+        let picked = if choice == Choice::Free { pick(&mut known, own, &coming) } else { None };
+        return Ok(Chosen { profile: picked.unwrap_or(wanted), rotated: false, known, coming: Some(coming) });
     }
     let problem = problem(&known[own]);
     if let Problem::Unreadable(why) = &problem {
@@ -130,11 +168,12 @@ pub fn check(config: &Config, state: &State, wanted: Profile, base_url: &str, ro
     }
     say(&format!("Quota preflight blocked profile '{}': {}.", wanted.name, problem.words()));
     for (index, answer) in coming {
-        known[index].answer = Some(answer);
+        known[index].take_in(answer);
     }
-    let ready: Vec<String> = ranked(&known).into_iter().filter(|name| *name != wanted.name).collect();
-    let best = ready.first().and_then(|name| known.iter().find(|known| known.profile.name == *name));
-    match best {
+    let rotate = choice != Choice::Fixed;
+    let ready: Vec<&Known> =
+        ranked(&known).into_iter().map(|(known, _)| known).filter(|known| known.is_ready()).collect();
+    match ready.first() {
         Some(best) if rotate => {
             let left = best.reading().map(|reading| reading.remaining_words(clock::unix())).unwrap_or_default();
             say(&format!("Auto-rotating to profile '{}' ({left}).", best.profile.name));
@@ -149,8 +188,45 @@ pub fn check(config: &Config, state: &State, wanted: Profile, base_url: &str, ro
         {
             Ok(Chosen::unchecked(wanted))
         }
-        _ => Err(blocked(&wanted.name, &ready, rotate, first_free(&known))),
+        _ => {
+            let ready: Vec<&str> = ready.iter().map(|known| known.profile.name.as_str()).collect();
+            Err(blocked(&wanted.name, &ready, rotate, first_free(&known)))
+        }
     }
+}
+
+/// The best profile for fresh work, when it is another one than `own`, which is ready. Says why.
+fn pick(known: &mut [Known], own: usize, coming: &Receiver<(usize, Answer)>) -> Option<Profile> {
+    let until = clock::now() + GATHER;
+    while known.iter().any(|known| known.answer.is_none()) {
+        let Ok((index, answer)) = coming.recv_timeout(until.saturating_duration_since(clock::now())) else { break };
+        known[index].take_in(answer);
+    }
+    let order = ranked(known);
+    // One of which nothing is known has just not answered.
+    let (best, ranked) = order.into_iter().find(|(known, _)| known.standing.reading.is_some())?;
+    if best.profile.name == known[own].profile.name {
+        return None;
+    }
+    say(&format!(
+        "Picked profile {} ({}). `-p {}` insists on '{2}'.",
+        ranked.why.trim_end_matches("  *picked"),
+        ranked.rule.words(),
+        known[own].profile.name
+    ));
+    Some(best.profile.clone())
+}
+
+/// Those that can take fresh work, best first, by the scheduler's rule.
+fn ranked(known: &[Known]) -> Vec<(&Known, Ranked)> {
+    let standings: Vec<Standing> = known.iter().map(|known| known.standing.clone()).collect();
+    let order = standing::rank(&standings, clock::unix(), standing::last_pick(&standings));
+    let find = |name: &str| known.iter().find(|known| known.profile.name == name);
+    order
+        .into_iter()
+        .filter(|ranked| ranked.eligible)
+        .filter_map(|ranked| Some((find(&ranked.name)?, ranked)))
+        .collect()
 }
 
 /// Who is ready first, and when, among those that the backend knows.
@@ -175,7 +251,7 @@ fn renew(known: &mut Known, url: &Url, homes: &[PathBuf]) {
     }
     let until = clock::now() + REFRESH_LIMIT;
     match refresh::refresh(home, tokens.access_token.expose(), clock::unix(), until, &fetch::post_or_words) {
-        Ok(_) => known.answer = Some(probe::fetch_one(url, &known.profile, CALL_LIMIT)),
+        Ok(_) => known.take_in(probe::fetch_one(url, &known.profile, CALL_LIMIT)),
         // Refused for good: what the backend said stands.
         Err(RefreshError::Permanent(_) | RefreshError::NoRefreshToken) => {}
         // Codex will try for itself.
@@ -193,22 +269,6 @@ fn ask(url: Url, profiles: Vec<Profile>) -> Receiver<(usize, Answer)> {
         });
     });
     answers
-}
-
-/// Names of the ready profiles, best first, by the scheduler's rule.
-fn ranked(known: &[Known]) -> Vec<String> {
-    let candidates: Vec<Candidate<'_>> = known
-        .iter()
-        .map(|known| Candidate {
-            name: &known.profile.name,
-            reading: known.reading(),
-            active_sessions: 0,
-            last_selected: known.last_selected,
-            blocked: (!known.is_ready()).then(|| "not ready".to_owned()),
-        })
-        .collect();
-    let order = schedule::rank(&candidates, clock::unix(), None);
-    order.into_iter().filter(|ranked| ranked.eligible).map(|ranked| ranked.name).collect()
 }
 
 /// Why the wanted profile cannot simply be started.
@@ -252,7 +312,7 @@ fn problem(known: &Known) -> Problem {
 }
 
 /// Exit code 2: a run that the quota check stopped (spec S-11).
-fn blocked(wanted: &str, ready: &[String], rotate: bool, first: Option<String>) -> Error {
+fn blocked(wanted: &str, ready: &[&str], rotate: bool, first: Option<String>) -> Error {
     let bypass = format!("Inspect with `prodex quota -p {wanted}`, or bypass with `prodex run --skip-quota-check`.");
     match (ready.first(), rotate) {
         (Some(_), false) => {

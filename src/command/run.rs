@@ -1,7 +1,7 @@
 //! `run`: which profile, is it ready, and codex on its way: behind the proxy when there is somebody to rotate to, else in
 //! our place. Knows no wire format.
 
-use super::preflight::{self, Chosen};
+use super::preflight::{self, Choice, Chosen};
 use super::{find_codex, load, warn};
 use crate::cli;
 use crate::config::{Config, DEFAULT_BASE_URL};
@@ -34,7 +34,7 @@ pub fn run(config: &Config, args: &cli::Run) -> Outcome {
     let chosen = if args.skip_quota_check || login.tokens().is_none() && !is_left {
         Chosen::unchecked(wanted)
     } else {
-        preflight::check(config, &state, wanted, base_url, !args.no_auto_rotate)?
+        preflight::check(config, &state, wanted, &base, choice(args))?
     };
     let profile = chosen.profile.clone();
     if !profile.codex_home.is_dir() {
@@ -60,19 +60,21 @@ pub fn run(config: &Config, args: &cli::Run) -> Outcome {
     let members = members(&state, &profile, args);
     if members.len() < 2 {
         remember(config, &profile, chosen.rotated);
+        chosen.remember(config);
         if base_url != DEFAULT_BASE_URL {
             warn(&format!("without the proxy codex does not know of {base_url}: it asks its own backend"));
         }
         // Nothing in between is the most transparent proxy (spec S-52).
         return Err(cannot_run(&program, &child::replace(&program, mark.as_ref().map(InUse::file))));
     }
-    let code = behind_proxy(config, &mut program, &profile, members, base, chosen);
+    let code = behind_proxy(config, &state, &mut program, &profile, members, base, chosen);
     drop(mark);
     code
 }
 
 fn behind_proxy(
     config: &Config,
+    state: &State,
     program: &mut Program,
     profile: &Profile,
     profiles: Vec<Profile>,
@@ -80,11 +82,12 @@ fn behind_proxy(
     chosen: Chosen,
 ) -> Outcome {
     let launching = profiles.iter().position(|member| member.name == profile.name).unwrap_or(0);
-    let members = profiles.iter().map(|p| Member { name: p.name.clone(), codex_home: p.codex_home.clone() }).collect();
+    let member = |profile: Profile| Member { last_selected: state.last_run_selected_at(&profile.name), profile };
+    let members = profiles.into_iter().map(member).collect();
     let proxy = Proxy::start(config, Settings { members, launching, base })?;
     // Codex starts while these two go on.
     proxy.remember_launch(chosen.rotated);
-    chosen.inform(&proxy, profiles);
+    chosen.inform(config, &proxy);
     program.args.splice(0..0, proxy.overrides());
     // Programs look at one of the two spellings: what the user set in only one must not vanish behind ours in the other.
     for (name, other) in [("NO_PROXY", "no_proxy"), ("no_proxy", "NO_PROXY")] {
@@ -94,6 +97,16 @@ fn behind_proxy(
     let status = child::run(program).map_err(|error| cannot_run(program, &error))?;
     proxy.finish();
     Ok(child::exit_code(status))
+}
+
+/// How far the quota check may choose the profile.
+fn choice(args: &cli::Run) -> Choice {
+    let goes_on = args.args.iter().any(|arg| arg == "resume" || arg == "fork");
+    match (args.no_auto_rotate, &args.profile) {
+        (true, _) => Choice::Fixed,
+        (false, None) if !goes_on => Choice::Free,
+        _ => Choice::Rotate,
+    }
 }
 
 /// What is wrong with a login that codex will not complain of before it has failed for a minute.

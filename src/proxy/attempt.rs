@@ -314,6 +314,9 @@ fn finish(shared: &Shared, call: &Call<'_>, target: &Target, key: Key, spoken: S
     let Spoken { stream, response, rest, whole } = spoken;
     let malformed = |bad: Malformed| target.failed(Phase::Head, Cause::Malformed(bad.to_string()));
     shared.jar.keep(call.sender.id(), &target.url, response.headers());
+    if let Some(id) = call.sender.id() {
+        shared.scout.headers(id, response.headers());
+    }
     let framing = body::response_framing(&response, call.request.method()).map_err(malformed)?;
     let headers = response.headers();
     let is_event_stream = headers.value("content-type").is_some_and(|kind| {

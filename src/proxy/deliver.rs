@@ -62,6 +62,9 @@ pub fn relay(
         for response in tap.response_ids.drain(..) {
             record::response(shared, &response, *id);
         }
+        if let Some(event) = tap.quotas.take() {
+            shared.scout.event(*id, &event);
+        }
         terminal = tap.terminal.take().or(terminal.take());
     });
     if let Some((serving, session)) = owner {

@@ -108,6 +108,9 @@ fn handshake(
         fetch::read_head(&mut stream, patience(ANSWER_LIMIT), |status| status == 101 || fetch::is_answer(status))
             .map_err(failed(Phase::Head))?;
     shared.jar.keep(call.sender.id(), &target.url, response.headers());
+    if let Some(id) = call.sender.id() {
+        shared.scout.headers(id, response.headers());
+    }
     let malformed = |bad: crate::wire::Malformed| target.failed(Phase::Head, Cause::Malformed(bad.to_string()));
     if response.status() == 101 {
         handshake::check(&response, key).map_err(malformed)?;

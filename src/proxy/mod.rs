@@ -31,9 +31,11 @@ pub mod renew;
 pub mod rotate;
 pub mod route;
 pub mod saver;
+pub mod scout;
 pub mod select;
 pub mod session;
 pub mod share;
+pub mod standing;
 pub mod tap;
 pub mod turn;
 pub mod verdict;
@@ -43,6 +45,9 @@ pub mod workspace;
 use crate::config::Config;
 use crate::error::Error;
 use crate::net::tls;
+use crate::profile::Profile;
+use crate::quota::Reading;
+use crate::quota::snapshots::Extent;
 use crate::state::file;
 use crate::wire::url::{Scheme, Url};
 use bindings::Recorder;
@@ -56,6 +61,7 @@ use limits::Limits;
 use placement::Placements;
 use renew::Renewals;
 use route::{Lane, Secrets};
+use scout::{News, Scout};
 use share::Share;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
@@ -76,8 +82,9 @@ pub struct ProfileId(pub u16);
 /// One profile that may serve.
 #[derive(Debug, Clone)]
 pub struct Member {
-    pub name: String,
-    pub codex_home: PathBuf,
+    pub profile: Profile,
+    /// When it was last chosen; Unix seconds.
+    pub last_selected: Option<u64>,
 }
 
 pub struct Settings {
@@ -111,12 +118,13 @@ pub struct Shared {
     pub homes: Vec<PathBuf>,
     pub saver: saver::Saver,
     pub recorder: Recorder,
+    pub scout: Scout,
     requests: AtomicU64,
 }
 
 impl Shared {
     pub fn name(&self, id: ProfileId) -> &str {
-        self.members.get(usize::from(id.0)).map_or("?", |member| &member.name)
+        self.members.get(usize::from(id.0)).map_or("?", |member| &member.profile.name)
     }
 
     pub fn ids(&self) -> impl Iterator<Item = ProfileId> {
@@ -150,7 +158,7 @@ impl Proxy {
         let launching = ProfileId(u16::try_from(settings.launching).unwrap_or(0));
         let limits = Limits::from_env(|name| std::env::var(name).ok());
         let journal = Journal::open(&std::env::temp_dir());
-        let wallet = Wallet::new(settings.members.iter().map(|member| member.codex_home.clone()));
+        let wallet = Wallet::new(settings.members.iter().map(|member| member.profile.codex_home.clone()));
         let accounts = accounts(&settings, &wallet);
         let shared = Arc::new(Shared {
             secrets: Secrets { run: secret()?, home: home.secret },
@@ -169,12 +177,13 @@ impl Proxy {
             homes: settings
                 .members
                 .iter()
-                .map(|member| member.codex_home.clone())
+                .map(|member| member.profile.codex_home.clone())
                 .chain([config.default_codex_home.clone()])
                 .collect(),
             saver: saver::Saver::start(config.clone()),
             members: settings.members,
             journal,
+            scout: Scout::default(),
             requests: AtomicU64::new(0),
         });
         shared.journal.line(format_args!("runtime proxy log initialized pid={}", std::process::id()));
@@ -187,6 +196,7 @@ impl Proxy {
         log_panics(&shared);
         listener::start(Arc::clone(&shared), listener).map_err(cannot)?;
         placement::learn_in_background(&shared);
+        scout::start(&shared, config.clone());
         recall_in_background(&shared, config.clone());
         Ok(Proxy { shared })
     }
@@ -224,25 +234,28 @@ pub struct Briefing {
 }
 
 impl Briefing {
-    /// The scheduler's order, best first; profiles that are left out come after.
-    pub fn set_order(&self, order: Vec<ProfileId>) {
-        self.shared.ledger.set_order(order);
+    /// What the backend reports of the quota of that profile, just now.
+    pub fn told(&self, profile: &str, reading: &Reading, is_ready: bool) {
+        let Some(id) = self.shared.ids().find(|id| self.shared.name(*id) == profile) else { return };
+        if is_ready {
+            self.shared.ledger.has_quota(id);
+        }
+        self.shared.scout.tell(News::Told(id, reading.clone(), Extent::Whole));
     }
+}
 
-    /// The backend reports quota left.
-    pub fn set_ready(&self, id: ProfileId) {
-        self.shared.ledger.has_quota(id);
-    }
-
-    /// Out of quota until `resets_at` (Unix seconds), where that is known.
-    pub fn set_exhausted(&self, id: ProfileId, resets_at: Option<u64>) {
-        let trouble = verdict::Trouble::Quota { resets_at, retry_after: None };
-        self.shared.ledger.record(id, &trouble, Lane::Standard, 0);
-        let until = resets_at.map_or_else(|| "unknown".to_owned(), |at| at.to_string());
-        self.shared
-            .journal
-            .note(Marker::RetryBackoff, format_args!("profile={} until={until} source=usage", self.shared.name(id)));
-    }
+/// Out of quota until then (Unix seconds; 0: nobody knows) by what the backend reports.
+fn exhausted(shared: &Shared, id: ProfileId, until: u64) {
+    let resets_at = Some(until).filter(|&at| at > 0);
+    shared.ledger.record(id, &verdict::Trouble::Quota { resets_at, retry_after: None }, Lane::Standard, 0);
+    shared.journal.note(
+        Marker::RetryBackoff,
+        format_args!(
+            "profile={} until={} source=usage",
+            shared.name(id),
+            resets_at.map_or("unknown".to_owned(), |at| at.to_string())
+        ),
+    );
 }
 
 /// What the first path segment of a run is: 128 random bits in hex.
@@ -256,15 +269,17 @@ pub fn secret() -> Result<String, Error> {
     }))
 }
 
-/// What tells one account from another for other runs: a profile may be given another login, and another backend has other
-/// quotas.
+/// Each member's place among the user's runs.
 fn accounts(settings: &Settings, wallet: &Wallet) -> Vec<String> {
     let account = |index: usize| {
         let id = ProfileId(u16::try_from(index).unwrap_or(u16::MAX));
-        wallet.credential(id).ok().and_then(|credential| credential.account_id.clone()).unwrap_or_default()
+        wallet.credential(id).ok().and_then(|credential| credential.account_id.clone())
     };
     let members = settings.members.iter().enumerate();
-    members.map(|(index, member)| format!("{}\n{}\n{}", member.name, account(index), settings.base)).collect()
+    let seat = |(index, member): (usize, &Member)| {
+        standing::seat(&member.profile.name, account(index).as_deref(), &settings.base)
+    };
+    members.map(seat).collect()
 }
 
 /// A panic must not write over codex's screen (spec S-4): it goes to the log, without what it says.
@@ -289,7 +304,9 @@ fn recall_in_background(shared: &Arc<Shared>, config: Config) {
             shared.journal.note(Marker::StateSaveError, format_args!("error=other runs are not seen: {problem}"));
         }
         for binding in &read.bindings {
-            let Some(place) = shared.members.iter().position(|member| member.name == binding.profile) else { continue };
+            let Some(place) = shared.members.iter().position(|member| member.profile.name == binding.profile) else {
+                continue;
+            };
             let Ok(id) = u16::try_from(place).map(ProfileId) else { continue };
             shared.ledger.recall(binding.kind.key(&binding.id), id);
         }

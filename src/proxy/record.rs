@@ -4,6 +4,7 @@ use super::affinity::Key;
 use super::bindings::Kind;
 use super::health::Backoff;
 use super::journal::{Marker, Tag};
+use super::scout::News;
 use super::verdict::Trouble;
 use super::{ProfileId, Shared};
 use crate::sys::clock;
@@ -20,6 +21,9 @@ pub fn trouble(shared: &Shared, tag: Tag, id: ProfileId, trouble: &Trouble, toke
     };
     if let Some(marker) = marker {
         shared.journal.mark(tag, marker, format_args!("profile={name} reason={}", trouble.name()));
+    }
+    if marker == Some(Marker::QuotaBlocked) {
+        shared.scout.tell(News::Out);
     }
     let until = |wait: Duration| clock::unix() + wait.as_secs();
     let recorded = shared.ledger.record(id, trouble, tag.lane, token);

@@ -51,22 +51,26 @@ pub fn renew(shared: &Shared, tag: Tag, id: ProfileId, refused: &Credential) -> 
         return Renewed::Later;
     }
     let Some(member) = shared.members.get(usize::from(id.0)) else { return Renewed::Never };
-    if refresh::is_shared(&member.codex_home, shared.homes.iter().map(PathBuf::as_path)) {
-        let fields = format_args!("profile={} error=another home holds the same login", member.name);
+    if refresh::is_shared(&member.profile.codex_home, shared.homes.iter().map(PathBuf::as_path)) {
+        let fields = format_args!("profile={} error=another home holds the same login", member.profile.name);
         shared.journal.mark(tag, Marker::RefreshFailed, fields);
         *pause = Some(clock::now() + PAUSE);
         return Renewed::Later;
     }
     let rejected = refused.authorization.strip_prefix("Bearer ").unwrap_or_default();
     let until = clock::now() + LIMIT;
-    let result = refresh::refresh(&member.codex_home, rejected, clock::unix(), until, &fetch::post_or_words);
+    let result = refresh::refresh(&member.profile.codex_home, rejected, clock::unix(), until, &fetch::post_or_words);
     match result {
         Ok(how) => {
-            shared.journal.mark(tag, Marker::Refreshed, format_args!("profile={} how={how:?}", member.name));
+            shared.journal.mark(tag, Marker::Refreshed, format_args!("profile={} how={how:?}", member.profile.name));
             if changed() { Renewed::Yes } else { Renewed::Later }
         }
         Err(error) => {
-            shared.journal.mark(tag, Marker::RefreshFailed, format_args!("profile={} error={error}", member.name));
+            shared.journal.mark(
+                tag,
+                Marker::RefreshFailed,
+                format_args!("profile={} error={error}", member.profile.name),
+            );
             // A refusal for good is remembered beside the login; the rest may pass.
             if matches!(error, RefreshError::Permanent(_) | RefreshError::NoRefreshToken) {
                 shared.ledger.refused_for_good(id, refused.fingerprint);

@@ -48,7 +48,12 @@ pub fn run<T>(
     let mut own_refusal = None;
     // Whose login was made good during this request: once each.
     let mut renewed: Vec<ProfileId> = Vec::new();
-    while let Decision::Use(id, why) = shared.ledger.select(ask, tag.lane, &shared.wallet) {
+    // A login that was made good is tried at once: the order may have changed meanwhile.
+    let mut again = None;
+    let next = |ask: &Ask, again: &mut Option<Decision>| {
+        again.take().unwrap_or_else(|| shared.ledger.select(ask, tag.lane, &shared.wallet))
+    };
+    while let Decision::Use(id, why) = next(ask, &mut again) {
         if !budget.take(clock::now()) {
             let elapsed = budget.elapsed(clock::now()).as_millis();
             let fields = format_args!("attempts={} elapsed_ms={elapsed}", budget.attempts());
@@ -86,6 +91,7 @@ pub fn run<T>(
                 if outcome == Renewed::Yes {
                     renewed.push(id);
                     ask.tried.retain(|tried| *tried != id);
+                    again = Some(Decision::Use(id, why));
                     continue;
                 }
                 let unsettled = outcome == Renewed::Later && id != shared.launching;

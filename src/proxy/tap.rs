@@ -22,6 +22,8 @@ pub struct Tap {
     pub decided: Option<Event>,
     /// The event that ended the turn.
     pub terminal: Option<Event>,
+    /// The last event that told of quotas, as it came.
+    pub quotas: Option<Vec<u8>>,
     /// The first [`CAPTURE`] bytes of a body that is no event stream, without its framing: errors are read from it.
     pub captured: Vec<u8>,
 }
@@ -35,6 +37,7 @@ impl Tap {
             response_ids: Vec::new(),
             decided: None,
             terminal: None,
+            quotas: None,
             captured: Vec::new(),
         }
     }
@@ -45,7 +48,7 @@ impl Tap {
 
     /// Looks at the next bytes; gives how many of them belong to this body.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
-        let Tap { body, events, response_ids, decided, terminal, captured } = self;
+        let Tap { body, events, response_ids, decided, terminal, quotas, captured } = self;
         body.feed(bytes, |payload| {
             let Some(events) = events else {
                 let room = CAPTURE.saturating_sub(captured.len());
@@ -59,6 +62,9 @@ impl Tap {
                     && response_ids.last().is_none_or(|last| *last != id)
                 {
                     response_ids.push(id.into_owned());
+                }
+                if meaning == Event::Preamble && verdict::tells_quotas(event.data) {
+                    *quotas = Some(event.data.to_vec());
                 }
                 if decided.is_none() && meaning != Event::Preamble {
                     *decided = Some(meaning.clone());

@@ -171,6 +171,11 @@ fn status(data: &[u8]) -> Option<u64> {
     })
 }
 
+/// The event tells what is left of the account's quotas (`wire.md` 5).
+pub fn tells_quotas(data: &[u8]) -> bool {
+    json::peek_str(data, &["type"]).is_some_and(|kind| kind == "codex.rate_limits")
+}
+
 /// The id that an event gives its response, and the turn state that a metadata event issues (`wire.md` 4).
 pub fn response_id(data: &[u8]) -> Option<std::borrow::Cow<'_, str>> {
     json::peek_str(data, &["response", "id"])

@@ -196,6 +196,14 @@ impl Reading {
         }
     }
 
+    /// Until when this account is kept back, that is, some window has no more than `reserve` percent left; 0 when nobody
+    /// knows. `None`: it is not.
+    pub fn held_back_until(&self, reserve: u8, now: u64) -> Option<u64> {
+        let thin = |window: &&Window| reserve > 0 && window.left(now).is_some_and(|left| left <= f64::from(reserve));
+        let thin = self.windows.iter().filter(thin).map(|window| window.resets_at);
+        thin.reduce(|one, other| Some(one?.max(other?))).map(|until| until.unwrap_or(0))
+    }
+
     /// The nearest reset of a main window that is still to come.
     pub fn nearest_reset(&self, now: u64) -> Option<u64> {
         self.windows.iter().filter_map(|window| window.resets_at).filter(|&at| at > now).min()

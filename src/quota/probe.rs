@@ -1,8 +1,8 @@
 //! Asks the backend for usage: one account, or all of them at once. Bounded in time and size; decides nothing.
 //! Knows no screen. No error here holds a token or more than one cleaned line of what a server said.
 
-use super::Reading;
 use super::usage::{self, UsageError};
+use super::{Reading, snapshots};
 use crate::error::Error;
 use crate::net::fetch::{self, FetchError};
 use crate::profile::Profile;
@@ -44,6 +44,8 @@ pub struct Answer {
     pub auth: String,
     /// The e-mail of the login, where its tokens tell.
     pub email: Option<String>,
+    /// Whose login it is: see [`snapshots::account`].
+    pub account: String,
     pub usage: Result<Usage, ProbeError>,
 }
 
@@ -160,29 +162,30 @@ pub fn fetch_all(url: &Url, profiles: &[Profile], call_limit: Duration, mut arri
     let auths: Arc<[Auth]> = profiles.iter().map(|profile| auth::read(&profile.codex_home)).collect();
     let rounds = u32::try_from(profiles.len().div_ceil(AT_ONCE)).unwrap_or(u32::MAX);
     let limit = call_limit.saturating_mul(rounds).saturating_add(GRACE);
-    let (url, shared) = (url.clone(), Arc::clone(&auths));
+    let (asked, url, shared) = (url.clone(), url.clone(), Arc::clone(&auths));
     let work = move |index: usize| shared.get(index).map(|auth| ask(&url, auth, call_limit));
     spread(profiles.len(), limit, work, |index, answer| {
-        let late = || Answer { usage: Err(ProbeError::Late), ..known(&auths[index]) };
+        let late = || Answer { usage: Err(ProbeError::Late), ..known(&asked, &auths[index]) };
         arrived(index, answer.flatten().unwrap_or_else(late));
     });
 }
 
 fn ask(url: &Url, auth: &Auth, call_limit: Duration) -> Answer {
-    let answer = known(auth);
+    let answer = known(url, auth);
     let Some(tokens) = auth.tokens() else { return answer };
     Answer { usage: fetch(url, tokens, clock::now() + call_limit), ..answer }
 }
 
 /// What the file tells without asking anybody.
-fn known(auth: &Auth) -> Answer {
+fn known(url: &Url, auth: &Auth) -> Answer {
     let label = auth.label().to_owned();
     let reason = match auth {
         Auth::Unreadable(reason) | Auth::Invalid(reason) => Some(reason.clone()),
         _ => None,
     };
     let usage = Err(ProbeError::NoTokens { label: label.clone(), reason });
-    Answer { auth: label, email: auth.email().map(str::to_owned), usage }
+    let account = snapshots::account(auth.tokens().and_then(|tokens| tokens.account_id.as_deref()), url);
+    Answer { auth: label, email: auth.email().map(str::to_owned), account, usage }
 }
 
 /// Does `work` for 0 to `count`-1 on at most `AT_ONCE` threads, and gives the results as they come; `None` for what was

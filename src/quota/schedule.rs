@@ -29,6 +29,8 @@ pub struct Candidate<'a> {
     pub active_sessions: u32,
     /// Unix seconds.
     pub last_selected: Option<u64>,
+    /// Kept back: fresh work leaves this many percent of each window.
+    pub reserve: u8,
     /// Why it cannot be used whatever its quota says: backoff, load cap, disabled, login.
     pub blocked: Option<String>,
 }
@@ -154,7 +156,10 @@ impl<'a> Facts<'a> {
         let refused = candidate.blocked.clone().or_else(|| match candidate.reading?.readiness(now) {
             Readiness::Blocked(_) if windows.iter().any(|w| w.exhausted(now)) => Some("exhausted".to_owned()),
             Readiness::Blocked(_) => Some("refused by the backend".to_owned()),
-            Readiness::Ready | Readiness::Unknown => None,
+            Readiness::Ready | Readiness::Unknown => candidate
+                .reading?
+                .held_back_until(candidate.reserve, now)
+                .map(|_| format!("{}% kept back", candidate.reserve)),
         });
         let load = f64::from(candidate.active_sessions) * (cap_max / capacity(candidate.reading));
         let score = long.as_ref().map(|long| {
@@ -248,7 +253,8 @@ fn compare(a: &Facts, b: &Facts, spare_room: bool) -> Ordering {
         Rule::Unmeasured => 6,
         Rule::Ineligible => 7,
     };
-    let score = |f: &Facts| f.score.unwrap_or(WORST);
+    // As precise as it is shown: a second between two answers must not choose an account.
+    let score = |f: &Facts| (f.score.unwrap_or(WORST) * 100.0).round();
     tier(a).cmp(&tier(b)).then_with(|| match a.rule {
         Rule::Pace | Rule::Thin | Rule::Unmeasured => {
             score(b).total_cmp(&score(a)).then_with(|| a.candidate.last_selected.cmp(&b.candidate.last_selected))

@@ -3,7 +3,8 @@
 //! Readers take no lock: a rename shows them the old file or the new one. Losing the file costs one call for each account, so
 //! one that cannot be read is begun anew.
 
-use super::snapshots::Snapshots;
+use super::probe::Answer;
+use super::snapshots::{Extent, Snapshots};
 use crate::config::Config;
 use crate::state::file;
 use crate::sys::clock;
@@ -42,11 +43,19 @@ pub fn update<T>(config: &Config, change: impl FnOnce(&mut Snapshots) -> T) -> i
     Ok(result)
 }
 
+/// What came of a usage call, into what is known.
+pub fn note(known: &mut Snapshots, profile: &str, answer: &Answer) {
+    known.asked(profile, &answer.account, clock::unix());
+    match &answer.usage {
+        Ok(usage) => drop(known.learn(profile, &answer.account, &usage.reading, Extent::Whole)),
+        Err(error) => known.failed(profile, &answer.account, &error.to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::quota::Reading;
-    use crate::quota::snapshots::Extent;
     use crate::state::scratch::Scratch;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;

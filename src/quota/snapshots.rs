@@ -6,6 +6,7 @@
 
 use super::{Limit, Reading, Window, usage};
 use crate::wire::json::Raw;
+use crate::wire::url::Url;
 use crate::wire::value::Value;
 use std::collections::BTreeMap;
 
@@ -60,11 +61,11 @@ pub enum Extent {
     Part,
 }
 
-/// Tells one account at one backend from another, without naming it. FNV-1a: all versions must agree on it.
-pub fn account(account_id: Option<&str>, base_url: &str) -> String {
+/// Tells one account from another without naming it, by where its `usage` is asked for. FNV-1a: all versions must agree on it.
+pub fn account(account_id: Option<&str>, usage: &Url) -> String {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    let text = [account_id.unwrap_or_default().as_bytes(), b"\n", base_url.trim_end_matches('/').as_bytes()].concat();
-    format!("{:016x}", text.into_iter().fold(0xcbf2_9ce4_8422_2325, step))
+    let text = format!("{}\n{usage}", account_id.unwrap_or_default());
+    format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
 }
 
 impl Snapshots {

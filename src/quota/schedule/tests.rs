@@ -16,11 +16,11 @@ fn reading(windows: &[(u64, f64, u64)]) -> Reading {
 }
 
 fn candidate<'a>(name: &'a str, reading: &'a Reading) -> Candidate<'a> {
-    Candidate { name, reading: Some(reading), active_sessions: 0, last_selected: None, blocked: None }
+    Candidate { name, reading: Some(reading), active_sessions: 0, last_selected: None, reserve: 0, blocked: None }
 }
 
 fn unmeasured(name: &str) -> Candidate<'_> {
-    Candidate { name, reading: None, active_sessions: 0, last_selected: None, blocked: None }
+    Candidate { name, reading: None, active_sessions: 0, last_selected: None, reserve: 0, blocked: None }
 }
 
 fn order(ranked: &[Ranked]) -> Vec<(&str, Rule)> {
