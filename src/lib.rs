@@ -41,6 +41,7 @@
 //!    socket ends so that codex comes back with its full input.
 //! 9. [`proxy::journal`] has a line for each of these steps. [`proxy::bindings`] keeps what was learned for the next run,
 //!    [`proxy::share`] tells the user's other runs what is in flight and out, [`proxy::saver`] writes `state.json`.
+//!    [`proxy::scout`] takes in what answers tell of quotas, and [`proxy::standing`] gathers what the choice depends on.
 //!
 //! ## Invariants
 //! - Nothing is retried or moved once a byte of model output, or of an answer of another kind, went to codex.

@@ -3,6 +3,7 @@
 // Names of protocols and products are words here, not code.
 #![allow(clippy::doc_markdown)]
 
+mod choice;
 mod cli;
 mod doctor;
 mod layers;
