@@ -1,6 +1,7 @@
 //! What is known about an account's quota: windows, limits, and whether the account can take work (spec S-41).
 //! Pure: the time is an argument. Knows neither where a reading comes from (`usage`, `probe`) nor how it is drawn.
 
+pub mod pool;
 pub mod probe;
 pub mod schedule;
 pub mod shelf;

@@ -265,7 +265,7 @@ fn compare(a: &Facts, b: &Facts, spare_room: bool) -> Ordering {
 }
 
 /// What a plan's window is worth, a Plus account being 1.
-fn capacity(reading: Option<&Reading>) -> f64 {
+pub fn capacity(reading: Option<&Reading>) -> f64 {
     let plan = reading.and_then(|r| r.plan.as_deref()).unwrap_or_default().to_ascii_lowercase();
     match plan.as_str() {
         "free" => 0.15,

@@ -35,6 +35,7 @@ const PURE: &[&str] = &[
     "proxy/limits.rs",
     "proxy/launch.rs",
     "quota/mod.rs",
+    "quota/pool.rs",
     "quota/schedule.rs",
     "quota/snapshots.rs",
     "quota/usage.rs",
