@@ -30,6 +30,9 @@ pub enum Command {
     },
     Current,
     Quota(Quota),
+    Why {
+        base_url: Option<String>,
+    },
     Doctor(Doctor),
     Run(Run),
     Login {
@@ -259,6 +262,7 @@ fn meaning(spec: &'static Spec, mut given: Given) -> Result<Command, Error> {
                 base_url: given.text("base-url")?,
             })
         }
+        ["why"] => Command::Why { base_url: given.text("base-url")? },
         ["doctor"] => {
             let [quota, runtime, json] = ["quota", "runtime", "json"].map(|flag| given.has(flag));
             Command::Doctor(Doctor { quota, runtime, json })

@@ -147,6 +147,13 @@ pub const COMMANDS: &[Spec] = &[
         ..spec(&["run"], "Run codex with a profile, and with the others when its quota is used up")
     },
     Spec {
+        flags: &[BASE_URL],
+        more: "The same function decides where `run` begins and where the proxy moves to. Per profile: what is left of the\n\
+               longest window and the time until its reset, the pace (above x1: more is left than time to spend it in), the\n\
+               short window, what is in progress, and the score.",
+        ..spec(&["why"], "Show which profile takes fresh work now, and why")
+    },
+    Spec {
         flags: &[
             switch("quota", "Ask the backend for the quota of every profile, too"),
             switch("runtime", "Read the log of the last run: what happened, and what that means"),

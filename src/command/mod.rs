@@ -6,6 +6,7 @@ pub mod preflight;
 pub mod profile;
 pub mod quota;
 pub mod run;
+pub mod why;
 
 use crate::cli::{self, Command};
 use crate::config::Config;
@@ -13,6 +14,7 @@ use crate::error::{Error, Outcome};
 use crate::screen::text::clean;
 use crate::state::{State, store};
 use crate::sys::child;
+use crate::wire::url::Url;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -45,6 +47,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Outcome {
         Command::Login { profile, args } => login::login(&config, profile.as_deref(), &args, out),
         Command::Logout { profile } => login::logout(&config, profile.as_deref(), out),
         Command::Quota(args) => quota::run(&config, &args, out),
+        Command::Why { base_url } => why::run(&config, base_url.as_deref(), out),
         Command::Doctor(args) => doctor::run(&config, &args, out),
         Command::Run(args) => run::run(&config, &args),
     }
@@ -62,6 +65,15 @@ pub fn load(config: &Config) -> Result<State, Error> {
 /// One line on stderr that stops nothing.
 pub fn warn(text: &str) {
     let _ = io::stderr().write_all(format!("Warning: {}\n", clean(text)).as_bytes());
+}
+
+/// The backend: as the flag names it, else as the environment does.
+pub fn base(config: &Config, flag: Option<&str>) -> Result<Url, Error> {
+    let text = flag.unwrap_or(&config.base_url).trim_end_matches('/');
+    Url::parse(text).map_err(|error| {
+        Error::new(format!("the base URL '{text}' cannot be used: {error}"))
+            .next("Correct --base-url or CODEX_CHATGPT_BASE_URL.")
+    })
 }
 
 /// The codex to start.

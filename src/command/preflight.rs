@@ -133,17 +133,14 @@ pub enum Choice {
 /// Checks `wanted`, and takes another profile as far as `choice` allows.
 pub fn check(config: &Config, state: &State, wanted: Profile, base: &Url, choice: Choice) -> Result<Chosen, Error> {
     let url = probe::usage_url(&base.to_string())?;
-    let mut profiles = state.profiles();
     // The own one is asked first: with many accounts not all can be asked at once.
-    profiles.sort_by_key(|profile| profile.name != wanted.name);
+    let profiles = standing::order(state, Some(&wanted.name));
     let coming = ask(url.clone(), profiles.clone());
-    let mut standings = standing::all(config, state, base, &url, &shelf::load(config), clock::unix());
+    let standings = standing::all(config, state, &profiles, base, &url, &shelf::load(config));
     let mut known: Vec<Known> = profiles
         .into_iter()
-        .filter_map(|profile| {
-            let at = standings.iter().position(|standing| standing.name == profile.name)?;
-            Some(Known { profile, standing: standings.swap_remove(at), answer: None, unsettled: None })
-        })
+        .zip(standings)
+        .map(|(profile, standing)| Known { profile, standing, answer: None, unsettled: None })
         .collect();
     let Some(own) = known.iter().position(|known| known.profile.name == wanted.name) else {
         return Ok(Chosen::unchecked(wanted));
@@ -209,8 +206,9 @@ fn pick(known: &mut [Known], own: usize, coming: &Receiver<(usize, Answer)>) -> 
         return None;
     }
     say(&format!(
-        "Picked profile {} ({}). `-p {}` insists on '{2}'.",
-        ranked.why.trim_end_matches("  *picked"),
+        "Picked profile {}: {} ({}). `-p {}` insists on '{3}'.",
+        ranked.name,
+        ranked.numbers,
         ranked.rule.words(),
         known[own].profile.name
     ));

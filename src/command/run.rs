@@ -18,10 +18,7 @@ pub fn run(config: &Config, args: &cli::Run) -> Outcome {
     let state = load(config)?;
     let wanted = profile::select(&state, args.profile.as_deref())?;
     let base_url = args.base_url.as_deref().unwrap_or(&config.base_url).trim_end_matches('/');
-    let base = Url::parse(base_url).map_err(|error| {
-        Error::new(format!("the base URL '{base_url}' cannot be used: {error}"))
-            .next("Correct --base-url or CODEX_CHATGPT_BASE_URL.")
-    })?;
+    let base = super::base(config, args.base_url.as_deref())?;
     let binary = find_codex(config)?;
     let login = auth::read(&wanted.codex_home);
     // Named by the user, a profile without a login may be meant to be logged in to; else it is left like one out of quota.

@@ -13,6 +13,7 @@ use crate::quota::{Readiness, Reading, shelf, usage};
 use crate::sys::clock;
 use crate::wire::head::Headers;
 use crate::wire::url::Url;
+use std::io;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -163,10 +164,15 @@ impl Field {
         }
     }
 
-    /// Changes the shared document; the first failure is for the log.
-    fn update<T>(&mut self, change: impl FnOnce(&[Standing], &mut Snapshots) -> T) -> Option<T> {
+    /// Changes the shared document.
+    fn update<T>(&self, change: impl FnOnce(&[Standing], &mut Snapshots) -> T) -> Option<T> {
         let standings = &self.standings;
-        match shelf::update(&self.config, |known| change(standings, known)) {
+        self.noted(shelf::update(&self.config, |known| change(standings, known)))
+    }
+
+    /// A failure is for the log.
+    fn noted<T>(&self, result: io::Result<T>) -> Option<T> {
+        match result {
             Ok(result) => Some(result),
             Err(error) => {
                 self.shared.journal.note(Marker::StateSaveError, format_args!("error=quota.json: {error}"));
@@ -193,16 +199,7 @@ impl Field {
         if profiles.is_empty() {
             return;
         }
-        let mut answers = Vec::new();
-        probe::fetch_all(&self.url, &profiles, CALL_LIMIT, |index, answer| answers.push((index, answer)));
-        let known = self.update(|_, known| {
-            for (index, answer) in &answers {
-                if let Some(profile) = profiles.get(*index) {
-                    shelf::note(known, &profile.name, answer);
-                }
-            }
-            known.clone()
-        });
+        let known = self.noted(shelf::ask(&self.config, &self.url, &profiles, CALL_LIMIT));
         self.shared.journal.line(format_args!("quota asked profiles={}", profiles.len()));
         if let Some(known) = known {
             self.look(&known, clock::unix());

@@ -8,6 +8,7 @@ use crate::quota::schedule::{self, Candidate, Ranked};
 use crate::quota::snapshots::{self, Snapshots};
 use crate::quota::{Reading, span_words};
 use crate::state::State;
+use crate::sys::clock;
 use crate::wire::url::Url;
 
 /// One profile, and all that a choice depends on.
@@ -34,10 +35,24 @@ pub fn seat(name: &str, account_id: Option<&str>, base: &Url) -> String {
     format!("{name}\n{}\n{base}", account_id.unwrap_or_default())
 }
 
-/// All profiles as they stand now, in the profile order. `usage` is where their quotas are asked for.
-pub fn all(config: &Config, state: &State, base: &Url, usage: &Url, known: &Snapshots, now: u64) -> Vec<Standing> {
-    let share = Share::open(config);
-    state.profiles().iter().map(|profile| one(profile, state, base, usage, known, &share, now)).collect()
+/// The order in which profiles that are as good come: the wanted one, then by name.
+pub fn order(state: &State, wanted: Option<&str>) -> Vec<Profile> {
+    let mut profiles = state.profiles();
+    profiles.sort_by_key(|profile| Some(profile.name.as_str()) != wanted);
+    profiles
+}
+
+/// How these profiles stand now. `usage` is where their quotas are asked for.
+pub fn all(
+    config: &Config,
+    state: &State,
+    profiles: &[Profile],
+    base: &Url,
+    usage: &Url,
+    known: &Snapshots,
+) -> Vec<Standing> {
+    let (share, now) = (Share::open(config), clock::unix());
+    profiles.iter().map(|profile| one(profile, state, base, usage, known, &share, now)).collect()
 }
 
 fn one(

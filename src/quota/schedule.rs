@@ -41,8 +41,8 @@ pub struct Ranked {
     pub eligible: bool,
     /// Rule B's score; none without a reading.
     pub score: Option<f64>,
-    /// One line with every number that was used.
-    pub why: String,
+    /// Every number that was used: `week 62% left / 3d 4h (pace x1.37), 5h 81% (2h 10m), 1 active -> 0.31`.
+    pub numbers: String,
     /// What gave it its place.
     pub rule: Rule,
 }
@@ -102,7 +102,7 @@ pub fn rank(candidates: &[Candidate], now: u64, last_pick: Option<(&str, u64)>) 
         };
     }
     facts.sort_by(|a, b| compare(a, b, spare_room));
-    facts.iter().enumerate().map(|(place, f)| f.ranked(place == 0)).collect()
+    facts.iter().map(Facts::ranked).collect()
 }
 
 /// A window as the rule sees it.
@@ -186,18 +186,17 @@ impl<'a> Facts<'a> {
         self.long.as_ref().is_some_and(|long| !long.untouched)
     }
 
-    fn ranked(&self, first: bool) -> Ranked {
+    fn ranked(&self) -> Ranked {
         Ranked {
             name: self.candidate.name.to_owned(),
             eligible: self.eligible(),
             score: self.score,
-            why: self.why(first && self.eligible()),
+            numbers: self.numbers(),
             rule: self.rule,
         }
     }
 
-    /// `work: week 62% left / 3d 4h (pace x1.37), 5h 81% (2h 10m), 1 active -> 0.31  *picked`.
-    fn why(&self, picked: bool) -> String {
+    fn numbers(&self) -> String {
         let percent = |share: f64| (share * 100.0).round() as u32;
         let mut parts = Vec::new();
         if let Some(long) = &self.long {
@@ -225,8 +224,7 @@ impl<'a> Facts<'a> {
             (None, Some(score)) => format!(" -> {score:.2}"),
             (None, None) => String::new(),
         };
-        let picked = if picked { "  *picked" } else { "" };
-        format!("{}: {}{verdict}{picked}", self.candidate.name, parts.join(", "))
+        format!("{}{verdict}", parts.join(", "))
     }
 }
 

@@ -3,13 +3,15 @@
 //! Readers take no lock: a rename shows them the old file or the new one. Losing the file costs one call for each account, so
 //! one that cannot be read is begun anew.
 
-use super::probe::Answer;
-use super::snapshots::{Extent, Snapshots};
+use super::probe::{self, Answer};
+use super::snapshots::{self, Extent, Snapshots};
 use crate::config::Config;
+use crate::profile::{Profile, auth};
 use crate::state::file;
 use crate::sys::clock;
+use crate::wire::url::Url;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// 512 profiles with full histories make 20 MB; a person's have 100 KB.
@@ -41,6 +43,25 @@ pub fn update<T>(config: &Config, change: impl FnOnce(&mut Snapshots) -> T) -> i
         file::replace(&path(config), TEMP, after.text().as_bytes())?;
     }
     Ok(result)
+}
+
+/// Whose login is in this home, as [`Snapshots`] tell accounts apart.
+pub fn account(codex_home: &Path, url: &Url) -> String {
+    snapshots::account(auth::read(codex_home).tokens().and_then(|tokens| tokens.account_id.as_deref()), url)
+}
+
+/// Asks about these profiles, each of which the caller may ask about, and gives all that is known then.
+pub fn ask(config: &Config, url: &Url, profiles: &[Profile], call_limit: Duration) -> io::Result<Snapshots> {
+    let mut answers = Vec::new();
+    probe::fetch_all(url, profiles, call_limit, |index, answer| answers.push((index, answer)));
+    update(config, |known| {
+        for (index, answer) in &answers {
+            if let Some(profile) = profiles.get(*index) {
+                note(known, &profile.name, answer);
+            }
+        }
+        known.clone()
+    })
 }
 
 /// What came of a usage call, into what is known.

@@ -6,6 +6,7 @@ pub mod quota;
 pub mod table;
 pub mod text;
 pub mod time;
+pub mod why;
 
 /// No screen is laid out for less than this; a narrower terminal wraps by itself.
 const NARROWEST: usize = 20;

@@ -133,3 +133,20 @@ fn a_window_that_is_used_up_moves_what_is_fresh() {
     assert!(answer.contains("Hello from beta"), "{answer}");
     assert_eq!(known(&run.space, "alpha"), Some(vec![100.0, 30.0]));
 }
+
+#[test]
+fn why_tells_what_a_run_would_do() {
+    let (scene, _) = scene(uneven());
+    let why = || scene.space.prodex(&["why"]).output().expect(0).stdout;
+    let first = why();
+    assert!(first.contains("Fresh work goes to gamma: best pace."), "{first}");
+    assert!(first.contains("week 80% left / 2d 7h (pace x2.42), 5h 90% (2h 30m), 0 active -> "), "{first}");
+    let names: Vec<&str> = first.lines().filter_map(|line| NAMES.into_iter().find(|name| line.contains(name))).collect();
+    assert_eq!(names, ["gamma", "gamma", "alpha", "beta"], "{first}");
+    assert!(first.contains("little left in the short window"), "{first}");
+    why();
+    assert_eq!(usage_calls(&scene.backend), [1, 1, 1], "nobody is asked twice within 30 s");
+    let picked = scene.run(&["exec", "hello"]).output().expect(0).stderr;
+    let numbers = |text: &str| text.split("week ").nth(1).and_then(|rest| rest.split(" -> ").next()).map(str::to_owned);
+    assert_eq!(numbers(&picked), numbers(&first), "the same numbers: {picked}");
+}

@@ -33,7 +33,7 @@ fn the_example_of_the_rule_by_hand() {
     let work = reading(&[(FIVE, 81.0, 7_800), (WEEK, 62.0, 273_600)]);
     let ranked = rank(&[Candidate { active_sessions: 1, ..candidate("work", &work) }], NOW, None);
     assert!((ranked[0].score.unwrap() - 0.309_36).abs() < 1e-4, "{ranked:?}");
-    assert_eq!(ranked[0].why, "work: week 62% left / 3d 4h (pace x1.37), 5h 81% (2h 10m), 1 active -> 0.31  *picked");
+    assert_eq!(ranked[0].numbers, "week 62% left / 3d 4h (pace x1.37), 5h 81% (2h 10m), 1 active -> 0.31");
     assert_eq!(ranked[0].rule, Rule::Pace);
 }
 
@@ -69,7 +69,7 @@ fn rule_a_starts_an_idle_clock_half_a_share_after_the_newest() {
     let newer = reading(&[(WEEK, 90.0, 453_601)]);
     let ranked = rank(&[candidate("a", &newer), candidate("b", &idle)], NOW, None);
     assert_eq!(order(&ranked), [("a", Rule::Pace), ("b", Rule::Spare)]);
-    assert!(ranked[1].why.contains("week 100% left, not started, 5h 100% (not started)"), "{}", ranked[1].why);
+    assert!(ranked[1].numbers.contains("week 100% left, not started, 5h 100% (not started)"), "{}", ranked[1].numbers);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn rule_a_counts_exhausted_clocks_and_takes_the_lowest_order() {
     // Nobody eligible runs: start, whatever the exhausted clock says.
     let ranked = rank(&[all[0].clone(), all[2].clone(), all[3].clone()], NOW, None);
     assert_eq!(order(&ranked), [("c", Rule::Start), ("d", Rule::Spare), ("a", Rule::Ineligible)]);
-    assert!(ranked[2].why.ends_with("-> no: exhausted"), "{}", ranked[2].why);
+    assert!(ranked[2].numbers.ends_with("-> no: exhausted"), "{}", ranked[2].numbers);
     // A reset that passed is an idle clock.
     let past = Reading { windows: vec![Window { resets_at: Some(NOW), ..window(WEEK, 0.0, 0) }], ..reading(&[]) };
     assert_eq!(order(&rank(&[candidate("a", &past)], NOW, None)), [("a", Rule::Start)]);
@@ -125,7 +125,7 @@ fn unmeasured_accounts_come_after_the_roomy_ones() {
         rank(&[candidate("e", &empty), candidate("t", &thin), unmeasured("u"), candidate("r", &roomy)], NOW, None);
     let expected = [("r", Rule::Pace), ("e", Rule::Unmeasured), ("u", Rule::Unmeasured), ("t", Rule::Thin)];
     assert_eq!(order(&ranked), expected);
-    assert_eq!((ranked[2].score, ranked[2].why.as_str()), (None, "u: quota unknown, 0 active"));
+    assert_eq!((ranked[2].score, ranked[2].numbers.as_str()), (None, "quota unknown, 0 active"));
     let idle = reading(&[(WEEK, 100.0, WEEK)]);
     let fresh = reading(&[(FIVE, 10.0, 9_000), (WEEK, 90.0, 590_000)]);
     let ranked = rank(&[unmeasured("u"), candidate("i", &idle), candidate("t", &fresh)], NOW, None);
@@ -176,5 +176,5 @@ fn nobody_and_nobody_eligible() {
     let r = reading(&[(WEEK, 50.0, 302_400)]);
     let ranked = rank(&[Candidate { blocked: Some("backoff 20s".to_owned()), ..candidate("a", &r) }], NOW, None);
     assert!(!ranked[0].eligible);
-    assert!(ranked[0].why.ends_with("-> no: backoff 20s"), "{}", ranked[0].why);
+    assert!(ranked[0].numbers.ends_with("-> no: backoff 20s"), "{}", ranked[0].numbers);
 }
