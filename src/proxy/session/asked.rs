@@ -1,0 +1,124 @@
+//! Codex's side of a session: its frames, and the turn that begins with a whole message of it. Knows nothing of answers.
+
+use super::trouble::Another;
+use super::{Over, Session, ends_its_frame, opcode};
+use crate::proxy::admission;
+use crate::proxy::affinity::Key;
+use crate::proxy::route::Lane;
+use crate::proxy::select::{Ask, Decision, Why};
+use crate::proxy::turn::{self, Asking, Turn, Waiting};
+use crate::sys::clock;
+use crate::wire::frame::{self, Opcode};
+use crate::wire::json;
+
+/// Codex's own limit for a message (`wire.md` 3.2).
+const MAX_MESSAGE: usize = 64 * 1024 * 1024;
+
+impl Session<'_> {
+    pub(super) fn client_bytes(&mut self) -> Result<(), Over> {
+        let mut bytes = std::mem::take(&mut self.client_in);
+        let mut at = 0;
+        while let Some((used, part)) = self.from_client.next(&bytes[at..]).map_err(Over::from_client)? {
+            let raw = &bytes[at..at + used];
+            at += used;
+            if opcode(&part).is_control() {
+                self.closing |= opcode(&part) == Opcode::Close;
+                self.client_control.extend_from_slice(raw);
+                if ends_its_frame(&part) {
+                    self.to_upstream.push(&self.client_control);
+                    self.client_control.clear();
+                }
+                continue;
+            }
+            if matches!(self.turn, Turn::Idle) {
+                self.turn = Turn::Asking(Asking::new(MAX_MESSAGE));
+            }
+            match &mut self.turn {
+                Turn::Asking(asking) => {
+                    asking.take(&part, raw);
+                    if asking.raw.len() > MAX_MESSAGE {
+                        return Err(Over::TooLarge);
+                    }
+                    if self.from_client.message_ended() {
+                        self.begin()?;
+                    }
+                }
+                // Codex asks one thing at a time; what else it says in a turn is passed on as it comes.
+                _ => self.to_upstream.push(raw),
+            }
+        }
+        bytes.drain(..at);
+        self.client_in = bytes;
+        Ok(())
+    }
+
+    /// A whole message of codex is here: a turn begins, on this link or a better one.
+    fn begin(&mut self) -> Result<(), Over> {
+        let Turn::Asking(asking) = std::mem::replace(&mut self.turn, Turn::Idle) else { return Ok(()) };
+        let text = asking.text.bytes();
+        if json::peek_str(text, &["type"]).as_deref() != Some("response.create") {
+            self.to_upstream.push(&asking.raw);
+            return Ok(());
+        }
+        let previous = json::peek_str(text, &["previous_response_id"]);
+        let owner = previous.as_deref().and_then(|id| self.shared.ledger.owner(Key::Response(id)));
+        let waiting = Waiting::new(previous.is_none().then(|| asking.raw.clone()), clock::now());
+        self.turn = Turn::Waiting(Box::new(waiting));
+        self.tag = self.shared.tag(Lane::WebSocket);
+        match admission::admit(self.shared, self.tag, &self.opening.route.path) {
+            Ok(slot) => self.place = Some((slot, self.shared.ledger.enter(self.link.id))),
+            Err(why) => {
+                self.to_client.push(&refusal(&why));
+                return Err(Over::NoPlace);
+            }
+        }
+        let better = match owner {
+            Some(owner) if owner != self.link.id => Some(Ask { owner: Some(owner), ..Ask::default() }),
+            None if previous.is_none() && self.is_out() => Some(Ask { movable: true, ..Ask::default() }),
+            _ => None,
+        };
+        if let Some(mut ask) = better {
+            match self.another(&mut ask)? {
+                Another::Link(link) => self.switch(*link),
+                // Nobody but its owner knows what it goes on from: codex comes back with its full input.
+                Another::NoSocket | Another::Nobody if owner.is_some() => return Err(Over::Bounced),
+                Another::NoSocket | Another::Nobody => {}
+            }
+        }
+        let repeated = turn::turn_state(asking.text.bytes());
+        if let Turn::Waiting(waiting) = &mut self.turn {
+            waiting.repeated_state.clone_from(&repeated);
+        }
+        self.send(asking.raw, repeated.as_deref());
+        Ok(())
+    }
+
+    /// Sends a message of codex on this link, without a turn state that another account issued (`wire.md` 4).
+    pub(super) fn send(&mut self, mut message: Vec<u8>, turn_state: Option<&str>) {
+        let owner = turn_state.and_then(|state| self.shared.ledger.owner(Key::TurnState(state)));
+        if owner.is_some_and(|owner| owner != self.link.id) {
+            turn::leave_out_turn_state(&mut message);
+        }
+        self.to_upstream.push(&message);
+    }
+
+    /// This link's profile has become unusable since it was opened, and somebody else is there.
+    fn is_out(&self) -> bool {
+        let ask = Ask { session: Some(self.link.id), movable: true, ..Ask::default() };
+        match self.shared.ledger.select(&ask, Lane::WebSocket, &self.shared.wallet) {
+            Decision::Use(id, why) => id != self.link.id && why != Why::LastResort,
+            Decision::Refuse => false,
+        }
+    }
+}
+
+/// A local 503 as a WebSocket has it (`wire.md` 3.5): codex tries again a little later.
+fn refusal(why: &str) -> Vec<u8> {
+    let mut event =
+        "{\"type\":\"error\",\"status\":503,\"error\":{\"code\":\"service_unavailable\",\"message\":".to_owned();
+    json::write_string(&mut event, why);
+    event.push_str("}}");
+    let mut bytes = Vec::new();
+    frame::write(&mut bytes, Opcode::Text, None, event.as_bytes());
+    bytes
+}
