@@ -150,3 +150,14 @@ fn why_tells_what_a_run_would_do() {
     let numbers = |text: &str| text.split("week ").nth(1).and_then(|rest| rest.split(" -> ").next()).map(str::to_owned);
     assert_eq!(numbers(&picked), numbers(&first), "the same numbers: {picked}");
 }
+
+#[test]
+fn an_event_of_a_socket_tells_as_much() {
+    let backend = Backend::start(Script::new(&NAMES));
+    let run = Behind::start("event", &NAMES, &backend);
+    let mut client = run.socket();
+    backend.set_usage("alpha", Usage::both(44.0, 55.0));
+    client.text(r#"{"type":"response.create","model":"m","input":[]}"#);
+    client.read_events().expect("a turn");
+    until("it is known", || known(&run.space, "alpha").filter(|used| *used == [44.0, 55.0]));
+}

@@ -78,6 +78,9 @@ impl Session<'_> {
         let first_look = self.judged.is_none() && enough;
         if first_look {
             self.judged = Some(verdict::of_event(self.heard.bytes()));
+            if ended && self.judged == Some(Event::Preamble) && verdict::tells_quotas(self.heard.bytes()) {
+                self.shared.scout.event(self.link.id, self.heard.bytes());
+            }
         }
         if let Turn::Waiting(waiting) = &mut self.turn {
             waiting.last = clock::now();
