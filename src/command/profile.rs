@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::error::{Error, Outcome};
 use crate::profile::{self, Profile, auth, home, links, name};
 use crate::proxy::bindings;
+use crate::quota::shelf;
 use crate::screen::text::clean;
 use crate::state::{State, file, store};
 use std::fs;
@@ -135,6 +136,8 @@ pub fn remove(config: &Config, name: &str, delete_home: bool, out: &mut dyn Writ
     if let Err(error) = bindings::forget(config, name) {
         warn(&format!("what was bound to '{name}' is not forgotten: {error}"));
     }
+    // Void by itself once another account has the name; this is tidiness.
+    let _ = shelf::update(config, |known| known.forget(name));
     let path = removed.map(|profile| profile.codex_home.display().to_string()).unwrap_or_default();
     let deleted = match (delete_home, deletable) {
         (true, true) => format!("Yes ({path})"),

@@ -125,9 +125,9 @@ impl Snapshots {
         }
     }
 
-    /// Profiles that are no more.
-    pub fn keep_only(&mut self, known: impl Fn(&str) -> bool) {
-        self.profiles.retain(|name, _| known(name));
+    /// A profile is no more.
+    pub fn forget(&mut self, profile: &str) {
+        self.profiles.remove(profile);
     }
 
     fn entry(&mut self, profile: &str, account: &str) -> Option<&mut Snapshot> {

@@ -141,7 +141,8 @@ fn why_tells_what_a_run_would_do() {
     let first = why();
     assert!(first.contains("Fresh work goes to gamma: best pace."), "{first}");
     assert!(first.contains("week 80% left / 2d 7h (pace x2.42), 5h 90% (2h 30m), 0 active -> "), "{first}");
-    let names: Vec<&str> = first.lines().filter_map(|line| NAMES.into_iter().find(|name| line.contains(name))).collect();
+    let names: Vec<&str> =
+        first.lines().filter_map(|line| NAMES.into_iter().find(|name| line.contains(name))).collect();
     assert_eq!(names, ["gamma", "gamma", "alpha", "beta"], "{first}");
     assert!(first.contains("little left in the short window"), "{first}");
     why();
