@@ -19,7 +19,9 @@ pub enum Command {
     ProfileImportCurrent {
         name: String,
     },
-    ProfileList,
+    ProfileList {
+        json: bool,
+    },
     ProfileRemove {
         name: String,
         delete_home: bool,
@@ -28,7 +30,9 @@ pub enum Command {
     Use {
         name: String,
     },
-    Current,
+    Current {
+        json: bool,
+    },
     Quota(Quota),
     Why {
         base_url: Option<String>,
@@ -61,6 +65,8 @@ pub struct Quota {
     pub detail: bool,
     pub raw: bool,
     pub once: bool,
+    pub json: bool,
+    pub line: bool,
     pub base_url: Option<String>,
 }
 
@@ -239,7 +245,7 @@ fn meaning(spec: &'static Spec, mut given: Given) -> Result<Command, Error> {
         ["profile", "import-current"] => {
             Command::ProfileImportCurrent { name: given.profile(spec)?.unwrap_or_else(|| "default".to_owned()) }
         }
-        ["profile", "list"] => Command::ProfileList,
+        ["profile", "list"] => Command::ProfileList { json: given.has("json") },
         ["profile", "remove"] => Command::ProfileRemove {
             delete_home: given.has("delete-home"),
             name: given.profile(spec)?.unwrap_or_default(),
@@ -248,17 +254,24 @@ fn meaning(spec: &'static Spec, mut given: Given) -> Result<Command, Error> {
             Some(name) => Command::Use { name },
             None => return Err(wrong("NAME is missing", spec)),
         },
-        ["current"] => Command::Current,
+        ["current"] => Command::Current { json: given.has("json") },
         ["login"] => Command::Login { profile: given.text("profile")?, args: given.words },
         ["logout"] => Command::Logout { profile: given.profile(spec)? },
         ["quota"] => {
             given.conflict("once", "watch", spec)?;
+            for (one, other) in
+                [("json", "raw"), ("line", "raw"), ("line", "json"), ("json", "detail"), ("json", "watch")]
+            {
+                given.conflict(one, other, spec)?;
+            }
             Command::Quota(Quota {
                 profile: given.text("profile")?,
                 all: given.has("all"),
                 detail: given.has("detail"),
                 raw: given.has("raw"),
                 once: given.has("once"),
+                json: given.has("json"),
+                line: given.has("line"),
                 base_url: given.text("base-url")?,
             })
         }

@@ -62,6 +62,8 @@ const BASE_URL: Flag = option(
     "Backend to talk to, instead of CODEX_CHATGPT_BASE_URL or https://chatgpt.com/backend-api",
 );
 
+const JSON: Flag = switch("json", "Print one JSON document instead");
+
 const fn spec(path: &'static [&'static str], about: &'static str) -> Spec {
     Spec { path, about, arguments: &[], flags: &[], passthrough: false, more: "" }
 }
@@ -90,7 +92,7 @@ pub const COMMANDS: &[Spec] = &[
         more: "History and sessions are linked, not copied.",
         ..spec(&["profile", "import-current"], "Copy the login of ~/.codex into a new profile and make it active")
     },
-    spec(&["profile", "list"], "List all profiles with account and path"),
+    Spec { flags: &[JSON], ..spec(&["profile", "list"], "List all profiles with account and path") },
     Spec {
         arguments: &[argument("NAME", "Profile to remove")],
         flags: &[switch("delete-home", "Delete its managed CODEX_HOME too, login included")],
@@ -106,7 +108,7 @@ pub const COMMANDS: &[Spec] = &[
         flags: &[profile("The same, as a flag")],
         ..spec(&["use"], "Make a profile the active one")
     },
-    spec(&["current"], "Show the active profile"),
+    Spec { flags: &[JSON], ..spec(&["current"], "Show the active profile") },
     Spec {
         arguments: &[argument("[CODEX_ARG]...", "Passed to `codex login` unchanged, e.g. --device-auth or status")],
         flags: &[profile("Log in to this existing profile, whatever the account")],
@@ -127,6 +129,8 @@ pub const COMMANDS: &[Spec] = &[
             switch("all", "Show every profile in one table"),
             switch("detail", "With --all: show when each window resets"),
             switch("raw", "Print the backend's own answer as JSON"),
+            JSON,
+            switch("line", "Print one line of what is known, for a status bar; asks nobody"),
             switch("once", "Print one snapshot and end; so far this is what happens without it, too"),
             BASE_URL,
             Flag { hidden: true, ..switch("watch", "Show a live view (the default)") },
@@ -157,7 +161,7 @@ pub const COMMANDS: &[Spec] = &[
         flags: &[
             switch("quota", "Ask the backend for the quota of every profile, too"),
             switch("runtime", "Read the log of the last run: what happened, and what that means"),
-            switch("json", "Print one JSON document instead"),
+            JSON,
         ],
         more: "Without --quota and --runtime codex is started once, with a made-up login and no way out, to see that its\n\
                model traffic comes to prodex. Takes about a second, at most 15. Nothing of yours is changed.",

@@ -99,7 +99,8 @@ fn profile_commands() {
     let rows: &[(&str, Command)] = &[
         ("profile import-current", Command::ProfileImportCurrent { name: "default".into() }),
         ("profile import-current main", Command::ProfileImportCurrent { name: "main".into() }),
-        ("profile list", Command::ProfileList),
+        ("profile list", Command::ProfileList { json: false }),
+        ("profile list --json", Command::ProfileList { json: true }),
         ("profile remove a", Command::ProfileRemove { name: "a".into(), delete_home: false }),
         ("profile remove --delete-home a", Command::ProfileRemove { name: "a".into(), delete_home: true }),
         ("profile use a", Command::Use { name: "a".into() }),
@@ -107,7 +108,8 @@ fn profile_commands() {
         ("use a", Command::Use { name: "a".into() }),
         ("use --profile=a", Command::Use { name: "a".into() }),
         ("use -- -a", Command::Use { name: "-a".into() }),
-        ("current", Command::Current),
+        ("current", Command::Current { json: false }),
+        ("current --json", Command::Current { json: true }),
         ("logout", Command::Logout { profile: None }),
         ("logout a", Command::Logout { profile: Some("a".into()) }),
         ("logout -pa", Command::Logout { profile: Some("a".into()) }),
@@ -133,12 +135,16 @@ fn quota_flags() {
         detail: true,
         raw: true,
         once: true,
+        json: false,
+        line: false,
         base_url: Some("http://h".into()),
     };
     let line = "quota --all --detail --raw --once -p a --base-url http://h";
     assert_eq!(try_parse(line), Ok(Command::Quota(expected)));
     assert_eq!(try_parse("quota --watch"), Ok(Command::Quota(Quota::default())));
     error("quota --once --watch", "exclude each other");
+    error("quota --json --raw", "exclude each other");
+    error("quota --line --json", "exclude each other");
     error("quota --all=yes", "takes no value");
     error("quota --base-url", "needs a value");
 }

@@ -1,6 +1,7 @@
 //! One verb per file: fetch, decide, print. This file only dispatches, and has the few words that all verbs share.
 
 pub mod doctor;
+mod json;
 pub mod login;
 pub mod preflight;
 pub mod profile;
@@ -40,10 +41,10 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Outcome {
         Command::Help(_) | Command::Bare(_) | Command::Version => Ok(0),
         Command::ProfileAdd(add) => profile::add(&config, &add, out),
         Command::ProfileImportCurrent { name } => profile::import_current(&config, &name, out),
-        Command::ProfileList => profile::list(&config, out),
+        Command::ProfileList { json } => profile::list(&config, json, out),
         Command::ProfileRemove { name, delete_home } => profile::remove(&config, &name, delete_home, out),
         Command::Use { name } => profile::use_profile(&config, &name, out),
-        Command::Current => profile::current(&config, out),
+        Command::Current { json } => profile::current(&config, json, out),
         Command::Login { profile, args } => login::login(&config, profile.as_deref(), &args, out),
         Command::Logout { profile } => login::logout(&config, profile.as_deref(), out),
         Command::Quota(args) => quota::run(&config, &args, out),

@@ -1,7 +1,7 @@
 //! `profile add | import-current | list | remove | use`, `use` and `current`.
 //! Decides what is allowed and says what was done; homes, links and the file are made elsewhere.
 
-use super::{load, rows, warn};
+use super::{json, load, rows, warn};
 use crate::cli;
 use crate::config::Config;
 use crate::error::{Error, Outcome};
@@ -10,6 +10,7 @@ use crate::proxy::bindings;
 use crate::quota::shelf;
 use crate::screen::text::clean;
 use crate::state::{State, file, store};
+use crate::wire::value::Value;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -74,10 +75,20 @@ pub fn import_current(config: &Config, name: &str, out: &mut dyn Write) -> Outco
     add(config, &cli::ProfileAdd { name, copy_current: true, activate: true, ..cli::ProfileAdd::default() }, out)
 }
 
-pub fn list(config: &Config, out: &mut dyn Write) -> Outcome {
+pub fn list(config: &Config, as_json: bool, out: &mut dyn Write) -> Outcome {
     home::sweep_left_over(config);
     let state = load(config)?;
     let profiles = state.profiles();
+    if as_json {
+        let active = state.active();
+        let entry = |profile: &Profile| json::profile(profile, &auth::read(&profile.codex_home), active.as_deref());
+        let members = [
+            ("active_profile", json::maybe(active.as_deref())),
+            ("profiles", Value::Array(profiles.iter().map(entry).collect())),
+        ];
+        out.write_all(json::document(members).as_bytes())?;
+        return Ok(0);
+    }
     if profiles.is_empty() {
         let hints = [
             ("Status", "No profiles configured."),
@@ -173,9 +184,18 @@ pub fn use_profile(config: &Config, name: &str, out: &mut dyn Write) -> Outcome 
     Ok(0)
 }
 
-pub fn current(config: &Config, out: &mut dyn Write) -> Outcome {
+pub fn current(config: &Config, as_json: bool, out: &mut dyn Write) -> Outcome {
     home::sweep_left_over(config);
     let state = load(config)?;
+    if as_json {
+        let active = state.active();
+        let profile = active.as_deref().and_then(|name| state.profile(name));
+        let profile =
+            profile.map(|profile| json::profile(&profile, &auth::read(&profile.codex_home), active.as_deref()));
+        let members = [("active_profile", json::maybe(active.as_deref())), ("profile", profile.unwrap_or(Value::Null))];
+        out.write_all(json::document(members).as_bytes())?;
+        return Ok(0);
+    }
     if state.active().is_none() {
         rows(out, &[("Status", "No active profile.".to_owned())])?;
         if let [only] = state.profiles().as_slice() {

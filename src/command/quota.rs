@@ -1,12 +1,15 @@
 //! `prodex quota`: one account or all of them, as a screen or in the backend's own words. Fetches and prints; what a
 //! reading means and how it looks is decided elsewhere.
 
+use super::json;
 use crate::cli;
 use crate::config::Config;
 use crate::error::{Error, Outcome};
-use crate::profile::{self, Profile};
+use crate::profile::{self, Profile, auth};
 use crate::quota::probe::{self, Answer, CALL_LIMIT, Usage};
+use crate::quota::{pool, shelf};
 use crate::screen::quota::{self as screen, Row};
+use crate::state::State;
 use crate::sys::{clock, terminal};
 use crate::wire::url::Url;
 use crate::wire::value::Value;
@@ -15,10 +18,20 @@ use std::io::Write;
 pub fn run(config: &Config, args: &cli::Quota, out: &mut dyn Write) -> Outcome {
     let url = probe::usage_url(args.base_url.as_deref().unwrap_or(&config.base_url))?;
     let state = super::load(config)?;
+    if args.line {
+        return line(config, &state, &url, args, out);
+    }
     if !args.all {
         let profile = profile::select(&state, args.profile.as_deref())?;
+        if args.json {
+            let profiles = [profile];
+            let answers = ask_all(config, &url, &profiles);
+            let failed = answers.iter().any(|answer| answer.usage.is_err());
+            document(config, &state, &profiles, &answers, out)?;
+            return Ok(u8::from(failed));
+        }
         let current = state.active().as_deref() == Some(&profile.name);
-        return one(&url, &profile, current, args.raw, out);
+        return one(config, &url, &profile, current, args.raw, out);
     }
     let profiles = state.profiles();
     if profiles.is_empty() {
@@ -26,7 +39,10 @@ pub fn run(config: &Config, args: &cli::Quota, out: &mut dyn Write) -> Outcome {
             "Copy your present login with `prodex profile import-current main`, or log in with `prodex login`.",
         ));
     }
-    let answers = ask_all(&url, &profiles);
+    let answers = ask_all(config, &url, &profiles);
+    if args.json {
+        return document(config, &state, &profiles, &answers, out);
+    }
     if args.raw {
         return all_raw(&profiles, answers, out);
     }
@@ -42,8 +58,9 @@ pub fn run(config: &Config, args: &cli::Quota, out: &mut dyn Write) -> Outcome {
     print(out, &screen::overview(&rows, clock::unix(), terminal::width(), args.detail, &clock::local_offset))
 }
 
-fn one(url: &Url, profile: &Profile, current: bool, raw: bool, out: &mut dyn Write) -> Outcome {
+fn one(config: &Config, url: &Url, profile: &Profile, current: bool, raw: bool, out: &mut dyn Write) -> Outcome {
     let answer = probe::fetch_one(url, profile, CALL_LIMIT);
+    let _ = shelf::update(config, |known| shelf::note(known, &profile.name, &answer));
     let usage = match answer.usage {
         Ok(usage) => usage,
         Err(error) => return Err(error.into_error(&profile.name)),
@@ -56,11 +73,51 @@ fn one(url: &Url, profile: &Profile, current: bool, raw: bool, out: &mut dyn Wri
     print(out, &screen::single(&row, clock::unix(), terminal::width(), &clock::local_offset))
 }
 
-fn ask_all(url: &Url, profiles: &[Profile]) -> Vec<Answer> {
+fn ask_all(config: &Config, url: &Url, profiles: &[Profile]) -> Vec<Answer> {
     let mut answers: Vec<Option<Answer>> = profiles.iter().map(|_| None).collect();
     probe::fetch_all(url, profiles, CALL_LIMIT, |index, answer| answers[index] = Some(answer));
     // Every index came exactly once, so nothing is lost here.
-    answers.into_iter().flatten().collect()
+    let answers: Vec<Answer> = answers.into_iter().flatten().collect();
+    // That it cannot be kept costs the next process a question.
+    let _ = shelf::update(config, |known| {
+        for (profile, answer) in profiles.iter().zip(&answers) {
+            shelf::note(known, &profile.name, answer);
+        }
+    });
+    answers
+}
+
+/// The document of `--json`: each profile with its quota, and all of them together.
+fn document(config: &Config, state: &State, profiles: &[Profile], answers: &[Answer], out: &mut dyn Write) -> Outcome {
+    let (active, now, known) = (state.active(), clock::unix(), shelf::load(config));
+    let entries = profiles.iter().zip(answers).map(|(profile, answer)| {
+        let mut entry = json::profile(profile, &auth::read(&profile.codex_home), active.as_deref());
+        let usage = answer.usage.as_ref().map_err(|error| error.words(&profile.name));
+        let reading = usage.as_ref().map(|usage| &usage.reading).map_err(String::as_str);
+        let text = screen::status(reading, now, &clock::local_offset);
+        entry.set("quota", json::quota(reading.ok(), &text, now));
+        entry
+    });
+    let entries = Value::Array(entries.collect());
+    let snapshots: Vec<_> =
+        profiles.iter().zip(answers).map(|(profile, answer)| known.of(&profile.name, &answer.account)).collect();
+    let members = [
+        ("active_profile", json::maybe(active.as_deref())),
+        ("profiles", entries),
+        ("pool", json::pool(pool::of(&snapshots, now).as_ref())),
+    ];
+    print(out, &json::document(members))
+}
+
+/// What is known, for a status bar: the active profile's windows, and how many are ready. Asks nobody.
+fn line(config: &Config, state: &State, url: &Url, args: &cli::Quota, out: &mut dyn Write) -> Outcome {
+    let (now, known) = (clock::unix(), shelf::load(config));
+    let of = |profile: &Profile| known.of(&profile.name, &shelf::account(&profile.codex_home, url));
+    let profile = profile::select(state, args.profile.as_deref())?;
+    let profiles = state.profiles();
+    let snapshots: Vec<_> = profiles.iter().map(of).collect();
+    let reading = of(&profile).and_then(|snapshot| snapshot.reading.as_ref());
+    print(out, &screen::line(&profile.name, reading, pool::of(&snapshots, now).as_ref(), now))
 }
 
 /// One object, from the profile's name to the backend's answer or `{"error": …}` (spec S-14).

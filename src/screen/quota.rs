@@ -5,7 +5,8 @@ use super::panel::{self, Value};
 use super::table::{Column, Layout};
 use super::time::{self, Zone};
 use super::{NARROWEST, join, text, title};
-use crate::quota::{Block, Limit, Readiness, Reading, Window};
+use crate::quota::pool::Pool;
+use crate::quota::{Block, Limit, Readiness, Reading, Window, span_words};
 
 /// One account.
 pub struct Row<'a> {
@@ -18,6 +19,9 @@ pub struct Row<'a> {
     /// What the backend said, or why it said nothing.
     pub quota: Result<&'a Reading, &'a str>,
 }
+
+/// From here on a status bar says how old its numbers are. Seconds.
+const OLD: u64 = 900;
 
 const REMAINING: usize = 5;
 
@@ -101,6 +105,22 @@ pub fn single(row: &Row, now: u64, width: usize, zone: Zone) -> String {
         }
     }
     panel::panel(&format!("Quota {}", row.name), &rows, width)
+}
+
+/// `work 5h 63% | weekly 88% | 3 of 4 ready`: one line for a status bar, of what is known.
+pub fn line(name: &str, reading: Option<&Reading>, pool: Option<&Pool>, now: u64) -> String {
+    let mut parts: Vec<String> = reading
+        .map_or(&[][..], |reading| &reading.windows)
+        .iter()
+        .filter_map(|window| Some(format!("{} {}%", window.label(), window.left_percent(now)?)))
+        .collect();
+    if parts.is_empty() {
+        parts.push("?".to_owned());
+    }
+    let age = reading.map_or(0, |reading| now.saturating_sub(reading.taken_at));
+    parts.extend((age >= OLD).then(|| format!("{} ago", span_words(age))));
+    parts.extend(pool.filter(|pool| pool.known > 1).map(|pool| format!("{} of {} ready", pool.ready, pool.known)));
+    format!("{} {}\n", text::clean(name), parts.join(" | "))
 }
 
 /// `Ready`, `Blocked: 5h exhausted until 2026-11-25 09:46 +00:00`, `Error: …`; clean, on one line.

@@ -1,5 +1,6 @@
 //! Profiles from outside: what is on the disk after each command, and after a death at any instant.
 
+use crate::support::standin::json::Json;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::fs;
@@ -347,6 +348,33 @@ fn killed_at_any_instant_the_state_reads_and_the_next_command_works() {
             home.ok(&["profile", "add", &name]);
         }
     }
+}
+
+#[test]
+fn list_and_current_as_documents() {
+    let home = Home::new("documents");
+    let document = |args: &[&str]| Json::parse(home.ok(args).as_bytes()).expect("one JSON document");
+    let empty = document(&["current", "--json"]);
+    assert_eq!(empty.get("schema_version").and_then(Json::number), Some(1.0));
+    assert_eq!((empty.get("active_profile"), empty.get("profile")), (Some(&Json::Null), Some(&Json::Null)));
+    assert_eq!(document(&["profile", "list", "--json"]).get("profiles").map(|list| list.items().len()), Some(0));
+    home.write(".codex/auth.json", &auth_json("a@example.com"));
+    home.ok(&["profile", "import-current", "main"]);
+    home.ok(&["profile", "add", "spare"]);
+    let list = document(&["profile", "list", "--json"]);
+    let told: Vec<Vec<&str>> = list
+        .get("profiles")
+        .expect("profiles")
+        .items()
+        .iter()
+        .map(|profile| {
+            let text = |name: &str| profile.get(name).and_then(Json::text).unwrap_or("-");
+            vec![text("name"), text("kind"), text("auth"), text("email")]
+        })
+        .collect();
+    assert_eq!(told, [["main", "managed", "chatgpt", "a@example.com"], ["spare", "managed", "no-auth", "-"]]);
+    let current = document(&["current", "--json"]);
+    assert_eq!(current.get("profile").and_then(|profile| profile.get("name")).and_then(Json::text), Some("main"));
 }
 
 #[test]

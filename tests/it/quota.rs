@@ -1,5 +1,6 @@
 //! `prodex quota` from outside: the binary against a small backend of its own that answers by token.
 
+use crate::support::standin::json::Json;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -339,4 +340,53 @@ fn a_closed_pipe_ends_it_quietly() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
+
+#[test]
+fn the_document_has_every_account_and_the_pool() {
+    let space = Space::new(&[("main", ok(READY)), ("out", ok(BLOCKED)), ("bad", Reply::Status(500, "no".to_owned()))]);
+    let (code, text, errors) = space.run(&["--all", "--json"], 80);
+    assert_eq!((code, errors.as_str()), (0, ""), "an account that fails is in the document");
+    let document = Json::parse(text.as_bytes()).expect("one JSON document");
+    assert_eq!(document.get("schema_version").and_then(Json::number), Some(1.0));
+    assert_eq!(document.get("active_profile").and_then(Json::text), Some("main"));
+    let profiles = document.get("profiles").expect("profiles").items();
+    let told = |of: &Json| -> Vec<String> {
+        let quota = of.get("quota").expect("a quota");
+        let text = |of: &Json, name: &str| of.get(name).and_then(Json::text).unwrap_or("-").to_owned();
+        vec![text(of, "name"), text(quota, "status"), text(quota, "plan"), text(quota, "text")]
+    };
+    assert_eq!(told(&profiles[1]), ["main", "ready", "plus", "Ready"]);
+    assert_eq!(told(&profiles[2]), ["out", "blocked", "plus", "Blocked: 5h exhausted until 2100-01-01 00:00 +00:00"]);
+    assert_eq!(told(&profiles[0])[..3], ["bad", "error", "-"]);
+    let window = &profiles[1].get("quota").and_then(|quota| quota.get("windows")).expect("windows").items()[0];
+    for (member, number) in [("left_percent", 63.0), ("length_seconds", 18_000.0), ("resets_at", 4_102_444_800.0)] {
+        assert_eq!(window.get(member).and_then(Json::number), Some(number), "{member}");
+    }
+    let pool = document.get("pool").expect("a pool");
+    let number = |name: &str| pool.get(name).and_then(Json::number);
+    assert_eq!([number("known"), number("ready"), number("left_percent")], [Some(2.0), Some(1.0), Some(88.0)]);
+    assert_eq!(number("next_back_at"), Some(4_102_444_800.0));
+
+    let (code, text, _) = space.run(&["-p", "bad", "--json"], 80);
+    let document = Json::parse(text.as_bytes()).expect("one JSON document");
+    assert_eq!((code, document.get("profiles").expect("profiles").items().len()), (1, 1), "{text}");
+    assert_eq!(space.run(&["--json", "--raw"], 80).0, 2);
+}
+
+#[test]
+fn a_status_bar_shows_what_is_known_and_asks_nobody() {
+    let space = Space::new(&[("main", ok(READY)), ("out", ok(BLOCKED))]);
+    assert_eq!(space.run(&["--line"], 80), (0, "main ?\n".to_owned(), String::new()));
+    space.run(&["--all", "--once"], 80);
+    let asked = space.seen.heads.lock().unwrap().len();
+    assert_eq!(space.run(&["--line"], 80).1, "main 5h 63% | weekly 88% | 1 of 2 ready\n");
+    assert_eq!(space.run(&["--line", "-p", "out"], 80).1, "out 5h 0% | weekly 88% | 1 of 2 ready\n");
+    assert_eq!(space.seen.heads.lock().unwrap().len(), asked);
+    let age = space.dir.join("prodex/quota.json");
+    let old = std::fs::read_to_string(&age).unwrap();
+    let taken = old.split("\"taken_at\":").nth(1).and_then(|rest| rest.split(',').next()).unwrap().to_owned();
+    let long_ago = (taken.parse::<u64>().unwrap() - 7_800).to_string();
+    std::fs::write(&age, old.replace(&format!("\"taken_at\":{taken}"), &format!("\"taken_at\":{long_ago}"))).unwrap();
+    assert_eq!(space.run(&["--line"], 80).1, "main 5h 63% | weekly 88% | 2h 10m ago | 1 of 2 ready\n");
 }

@@ -8,40 +8,35 @@
 //! | `findings[]` | `id` (a stable word), `profile` (name or null), `what`, `next`: sentences |
 //! | `environment` | `prodex_root`, `state_file` {`path`, `exists`}, `profiles_root`, `default_codex_home`, `shared_codex_home`, `quota_endpoint`, `codex` {`command`, `path`, `version`} (null: not found, not told) |
 //! | `active_profile` | name or null |
-//! | `profiles[]` | `name`, `current`, `kind` (`managed`, `external`), `auth` (`chatgpt`, `api-key`, `no-auth`, …), `email`, `path`, `exists`, `quota` |
-//! | `profiles[].quota` | null, or `status` (`ready`, `blocked`, `unknown`, `error`), `text`, `plan`, `windows[]` {`label`, `length_seconds`, `left_percent`, `resets_at`} |
+//! | `profiles[]` | as every document has them (`command::json`), and `quota`: null, or as every document has it |
 //! | `overrides` | null, or `works`, `transport` (`websocket`, `http`, null), `text`, `took_ms` |
 //! | `runtime` | null, or `pointer`, `log`, `log_bytes`, `lines`, `foreign_lines`, `counts` (by name, zeros included), `moves`, `refused` (by reason), `markers` (by name), `commit_ms` and `first_ms` (null, or `p50`, `p99`, `count`), `last_marker`, `diagnosis` {`id`, `text`, `next`} |
 
 use super::Report;
 use super::look::Patient;
 use super::runtime::{COUNTS, Runtime, total};
+use crate::command::json::{self, maybe, path};
 use crate::proxy::journal::read::Spread;
-use crate::quota::Readiness;
-use crate::quota::probe::Answer;
 use crate::sys::clock;
 use crate::wire::value::Value;
-use std::path::Path;
-
-const SCHEMA_VERSION: u64 = 1;
 
 pub fn document(report: &Report) -> String {
     let config = report.config;
     let findings = report.findings.iter().map(|finding| {
-        object([
+        Value::of([
             ("id", finding.id.into()),
             ("profile", maybe(finding.profile.as_deref())),
             ("what", finding.what.as_str().into()),
             ("next", finding.next.as_str().into()),
         ])
     });
-    let codex = object([
+    let codex = Value::of([
         ("command", config.codex_bin.to_string_lossy().as_ref().into()),
         ("path", report.codex.path.as_deref().map_or(Value::Null, path)),
         ("version", maybe(report.codex.version.as_deref())),
     ]);
-    let state_file = object([("path", path(&config.state_file())), ("exists", report.state_exists.into())]);
-    let environment = object([
+    let state_file = Value::of([("path", path(&config.state_file())), ("exists", report.state_exists.into())]);
+    let environment = Value::of([
         ("prodex_root", path(&config.root)),
         ("state_file", state_file),
         ("profiles_root", path(&config.profiles_dir())),
@@ -51,7 +46,7 @@ pub fn document(report: &Report) -> String {
         ("codex", codex),
     ]);
     let overrides = report.trial.as_ref().map_or(Value::Null, |trial| {
-        object([
+        Value::of([
             ("works", trial.transport.is_some().into()),
             ("transport", maybe(trial.transport)),
             ("text", trial.words.as_str().into()),
@@ -59,8 +54,7 @@ pub fn document(report: &Report) -> String {
         ])
     });
     let profiles = report.patients.iter().map(|patient| profile(patient, report.active.as_deref()));
-    let document = object([
-        ("schema_version", SCHEMA_VERSION.into()),
+    json::document([
         ("prodex_version", env!("CARGO_PKG_VERSION").into()),
         ("findings", Value::Array(findings.collect())),
         ("environment", environment),
@@ -68,48 +62,17 @@ pub fn document(report: &Report) -> String {
         ("profiles", Value::Array(profiles.collect())),
         ("overrides", overrides),
         ("runtime", report.runtime.as_ref().map_or(Value::Null, runtime)),
-    ]);
-    document.pretty() + "\n"
+    ])
 }
 
 fn profile(patient: &Patient, active: Option<&str>) -> Value {
-    let name = patient.profile.name.as_str();
-    object([
-        ("name", name.into()),
-        ("current", (active == Some(name)).into()),
-        ("kind", patient.kind().into()),
-        ("auth", patient.auth.label().into()),
-        ("email", maybe(patient.email())),
-        ("path", path(&patient.profile.codex_home)),
-        ("exists", patient.exists.into()),
-        ("quota", patient.answer.as_ref().map_or(Value::Null, |answer| quota(patient, answer))),
-    ])
-}
-
-fn quota(patient: &Patient, answer: &Answer) -> Value {
-    let now = clock::unix();
-    let reading = answer.usage.as_ref().ok().map(|usage| &usage.reading);
-    let status = match reading.map(|reading| reading.readiness(now)) {
-        None => "error",
-        Some(Readiness::Ready) => "ready",
-        Some(Readiness::Blocked(_)) => "blocked",
-        Some(Readiness::Unknown) => "unknown",
-    };
-    let number = |number: Option<u64>| number.map_or(Value::Null, Value::from);
-    let windows = reading.map_or(&[][..], |reading| &reading.windows).iter().map(|window| {
-        object([
-            ("label", window.label().as_str().into()),
-            ("length_seconds", window.length.into()),
-            ("left_percent", number(window.left_percent(now).map(u64::from))),
-            ("resets_at", number(window.resets_at)),
-        ])
+    let quota = patient.answer.as_ref().map_or(Value::Null, |answer| {
+        let reading = answer.usage.as_ref().ok().map(|usage| &usage.reading);
+        json::quota(reading, &patient.quota(answer), clock::unix())
     });
-    object([
-        ("status", status.into()),
-        ("text", patient.quota(answer).as_str().into()),
-        ("plan", maybe(reading.and_then(|reading| reading.plan.as_deref()))),
-        ("windows", Value::Array(windows.collect())),
-    ])
+    let mut profile = json::profile(&patient.profile, &patient.auth, active);
+    profile.set("quota", quota);
+    profile
 }
 
 fn runtime(runtime: &Runtime) -> Value {
@@ -119,15 +82,15 @@ fn runtime(runtime: &Runtime) -> Value {
     };
     let spread = |spread: Option<Spread>| {
         spread.map_or(Value::Null, |spread| {
-            object([("p50", spread.p50.into()), ("p99", spread.p99.into()), ("count", spread.count.into())])
+            Value::of([("p50", spread.p50.into()), ("p99", spread.p99.into()), ("count", spread.count.into())])
         })
     };
-    let diagnosis = object([
+    let diagnosis = Value::of([
         ("id", runtime.diagnosis.id.into()),
         ("text", runtime.diagnosis.what.as_str().into()),
         ("next", maybe(runtime.diagnosis.next.as_deref())),
     ]);
-    object([
+    Value::of([
         ("pointer", path(&runtime.pointer)),
         ("log", runtime.log.as_deref().map_or(Value::Null, path)),
         ("log_bytes", runtime.size.into()),
@@ -142,17 +105,4 @@ fn runtime(runtime: &Runtime) -> Value {
         ("last_marker", maybe(summary.last.as_deref())),
         ("diagnosis", diagnosis),
     ])
-}
-
-fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
-    Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
-}
-
-fn maybe(text: Option<&str>) -> Value {
-    text.map_or(Value::Null, Value::from)
-}
-
-/// What is no UTF-8 in it becomes U+FFFD.
-fn path(path: &Path) -> Value {
-    path.to_string_lossy().as_ref().into()
 }
