@@ -1,6 +1,8 @@
 //! argv -> Command (spec S-10 to S-13). Pure: knows no file, no environment and no profile.
 //! The words and flags are those of `table`; this file gives them their meaning.
 
+pub mod completions;
+pub mod man;
 pub mod table;
 
 use crate::error::Error;
@@ -34,6 +36,12 @@ pub enum Command {
         json: bool,
     },
     Quota(Quota),
+    Completions {
+        shell: completions::Shell,
+    },
+    Man,
+    /// The names of all profiles, for completions.
+    Names,
     Why {
         base_url: Option<String>,
     },
@@ -275,6 +283,17 @@ fn meaning(spec: &'static Spec, mut given: Given) -> Result<Command, Error> {
                 base_url: given.text("base-url")?,
             })
         }
+        ["completions"] => {
+            let shell = given.words.pop().unwrap_or_default();
+            let known = completions::Shell::of(&shell.to_string_lossy());
+            Command::Completions {
+                shell: known.ok_or_else(|| {
+                    wrong(&format!("'{}' is not one of bash, zsh and fish", shown(&shell.to_string_lossy())), spec)
+                })?,
+            }
+        }
+        ["man"] => Command::Man,
+        ["__profiles"] => Command::Names,
         ["why"] => Command::Why { base_url: given.text("base-url")? },
         ["doctor"] => {
             let [quota, runtime, json] = ["quota", "runtime", "json"].map(|flag| given.has(flag));

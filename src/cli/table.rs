@@ -1,4 +1,4 @@
-//! The one table of commands and flags, and the help texts made from it (completions and a man page can be, too).
+//! The one table of commands and flags, and the help texts made from it; `completions` and `man` are made from it, too.
 //! Knows nothing of argv: `cli.rs` reads the command line by this table.
 
 use std::fmt::Write as _;
@@ -14,12 +14,25 @@ pub struct Spec {
     pub passthrough: bool,
     /// A paragraph under the options, where one line does not say enough.
     pub more: &'static str,
+    /// For programs: shown nowhere.
+    pub hidden: bool,
+}
+
+/// What a shell may offer for a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offers {
+    Nothing,
+    Profiles,
+    Files,
+    Directories,
+    Shells,
 }
 
 pub struct Argument {
     /// As usage shows it: `NAME`, `[NAME]`, `[CODEX_ARG]...`.
     pub name: &'static str,
     pub about: &'static str,
+    pub offers: Offers,
 }
 
 pub struct Flag {
@@ -30,31 +43,44 @@ pub struct Flag {
     pub about: &'static str,
     /// Accepted and not shown.
     pub hidden: bool,
+    pub offers: Offers,
 }
 
 const fn switch(long: &'static str, about: &'static str) -> Flag {
-    Flag { short: None, long, value: None, about, hidden: false }
+    Flag { short: None, long, value: None, about, hidden: false, offers: Offers::Nothing }
 }
 
 const fn option(long: &'static str, value: &'static str, about: &'static str) -> Flag {
-    Flag { short: None, long, value: Some(value), about, hidden: false }
+    Flag { short: None, long, value: Some(value), about, hidden: false, offers: Offers::Nothing }
+}
+
+const fn directory(long: &'static str, about: &'static str) -> Flag {
+    Flag { offers: Offers::Directories, ..option(long, "PATH", about) }
 }
 
 const fn profile(about: &'static str) -> Flag {
-    Flag { short: Some('p'), long: "profile", value: Some("NAME"), about, hidden: false }
+    Flag { short: Some('p'), offers: Offers::Profiles, ..option("profile", "NAME", about) }
 }
 
 const fn argument(name: &'static str, about: &'static str) -> Argument {
-    Argument { name, about }
+    Argument { name, about, offers: Offers::Nothing }
+}
+
+/// The name of a profile that there is.
+const fn known(name: &'static str, about: &'static str) -> Argument {
+    Argument { name, about, offers: Offers::Profiles }
+}
+
+/// What goes to codex.
+const fn rest(about: &'static str) -> Argument {
+    Argument { offers: Offers::Files, ..argument("[CODEX_ARG]...", about) }
 }
 
 /// Every command takes it.
-pub const HELP: Flag =
-    Flag { short: Some('h'), long: "help", value: None, about: "Print this help and exit", hidden: false };
+pub const HELP: Flag = Flag { short: Some('h'), ..switch("help", "Print this help and exit") };
 
 /// The program itself takes it.
-const VERSION: Flag =
-    Flag { short: Some('V'), long: "version", value: None, about: "Print the version and exit", hidden: false };
+const VERSION: Flag = Flag { short: Some('V'), ..switch("version", "Print the version and exit") };
 
 const BASE_URL: Flag = option(
     "base-url",
@@ -65,7 +91,7 @@ const BASE_URL: Flag = option(
 const JSON: Flag = switch("json", "Print one JSON document instead");
 
 const fn spec(path: &'static [&'static str], about: &'static str) -> Spec {
-    Spec { path, about, arguments: &[], flags: &[], passthrough: false, more: "" }
+    Spec { path, about, arguments: &[], flags: &[], passthrough: false, more: "", hidden: false }
 }
 
 /// In the order in which help lists them; a group stands before its members.
@@ -78,8 +104,8 @@ pub const COMMANDS: &[Spec] = &[
     Spec {
         arguments: &[argument("NAME", "Name of the new profile: letters, numbers, '.', '_' or '-'")],
         flags: &[
-            option("codex-home", "PATH", "Register this CODEX_HOME where it stands, as an external profile"),
-            option("copy-from", "PATH", "Copy account and configuration from this CODEX_HOME"),
+            directory("codex-home", "Register this CODEX_HOME where it stands, as an external profile"),
+            directory("copy-from", "Copy account and configuration from this CODEX_HOME"),
             switch("copy-current", "Copy account and configuration from ~/.codex"),
             switch("activate", "Make the new profile the active one"),
         ],
@@ -94,23 +120,23 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec { flags: &[JSON], ..spec(&["profile", "list"], "List all profiles with account and path") },
     Spec {
-        arguments: &[argument("NAME", "Profile to remove")],
+        arguments: &[known("NAME", "Profile to remove")],
         flags: &[switch("delete-home", "Delete its managed CODEX_HOME too, login included")],
         ..spec(&["profile", "remove"], "Forget a profile; its home stays unless you say otherwise")
     },
     Spec {
-        arguments: &[argument("[NAME]", "Profile to make active")],
+        arguments: &[known("[NAME]", "Profile to make active")],
         flags: &[profile("The same, as a flag")],
         ..spec(&["profile", "use"], "Make a profile the active one")
     },
     Spec {
-        arguments: &[argument("[NAME]", "Profile to make active")],
+        arguments: &[known("[NAME]", "Profile to make active")],
         flags: &[profile("The same, as a flag")],
         ..spec(&["use"], "Make a profile the active one")
     },
     Spec { flags: &[JSON], ..spec(&["current"], "Show the active profile") },
     Spec {
-        arguments: &[argument("[CODEX_ARG]...", "Passed to `codex login` unchanged, e.g. --device-auth or status")],
+        arguments: &[rest("Passed to `codex login` unchanged, e.g. --device-auth or status")],
         flags: &[profile("Log in to this existing profile, whatever the account")],
         passthrough: true,
         more: "Without -p the account decides: the profile that has it is updated, a new account becomes a new\n\
@@ -119,7 +145,7 @@ pub const COMMANDS: &[Spec] = &[
         ..spec(&["login"], "Log in with `codex login`; a new account becomes a profile")
     },
     Spec {
-        arguments: &[argument("[NAME]", "Profile to log out (default: the active one)")],
+        arguments: &[known("[NAME]", "Profile to log out (default: the active one)")],
         flags: &[profile("The same, as a flag")],
         ..spec(&["logout"], "Log a profile out with `codex logout`")
     },
@@ -138,7 +164,7 @@ pub const COMMANDS: &[Spec] = &[
         ..spec(&["quota"], "Show what is left of the 5h, weekly and monthly quotas")
     },
     Spec {
-        arguments: &[argument("[CODEX_ARG]...", "Passed to codex unchanged; a session id alone resumes that session")],
+        arguments: &[rest("Passed to codex unchanged; a session id alone resumes that session")],
         flags: &[
             profile("Run with this profile instead of the active one"),
             switch("auto-rotate", "Move to another profile when the quota is used up (the default)"),
@@ -171,6 +197,15 @@ pub const COMMANDS: &[Spec] = &[
         arguments: &[argument("[COMMAND]...", "Command to explain")],
         ..spec(&["help"], "Print the help of a command")
     },
+    Spec {
+        arguments: &[Argument { offers: Offers::Shells, ..argument("SHELL", "bash, zsh or fish") }],
+        more: "bash: prodex completions bash >~/.local/share/bash-completion/completions/prodex\n\
+               zsh:  prodex completions zsh >DIRECTORY/_prodex, where DIRECTORY is in $fpath before compinit runs\n\
+               fish: prodex completions fish >~/.config/fish/completions/prodex.fish",
+        ..spec(&["completions"], "Print what a shell needs to complete prodex's words and profile names")
+    },
+    Spec { more: "To read it: prodex man | man -l -", ..spec(&["man"], "Print the manual page") },
+    Spec { hidden: true, ..spec(&["__profiles"], "Print the names of all profiles, a line each, for completions") },
 ];
 
 /// The command with exactly these words.
@@ -214,8 +249,9 @@ impl Spec {
 
     pub fn help(&self) -> String {
         let mut text = format!("{}\n\nUsage: {}\n", self.about, self.usage());
-        let commands =
-            children(self.path).map(|spec| (spec.path.last().map_or("", |word| word).to_owned(), spec.about));
+        let commands = children(self.path)
+            .filter(|spec| !spec.hidden)
+            .map(|spec| (spec.path.last().map_or("", |word| word).to_owned(), spec.about));
         section(&mut text, "Commands", &commands.collect::<Vec<_>>());
         let arguments = self.arguments.iter().map(|argument| (argument.name.to_owned(), argument.about));
         section(&mut text, "Arguments", &arguments.collect::<Vec<_>>());
@@ -233,7 +269,7 @@ impl Spec {
 
 impl Flag {
     /// `-p, --profile NAME`.
-    fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         let short = self.short.map_or_else(|| "    ".to_owned(), |short| format!("-{short}, "));
         let value = self.value.map(|value| format!(" {value}")).unwrap_or_default();
         format!("{short}--{}{value}", self.long)

@@ -33,12 +33,19 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Outcome {
     match &command {
         Command::Help(text) => return Ok(out.write_all(text.as_bytes()).map(|()| 0)?),
         Command::Bare(text) => return Ok(io::stderr().write_all(text.as_bytes()).map(|()| 2)?),
+        Command::Completions { shell } => {
+            return Ok(out.write_all(cli::completions::script(*shell).as_bytes()).map(|()| 0)?);
+        }
+        Command::Man => {
+            return Ok(out.write_all(cli::man::page(env!("CARGO_PKG_VERSION")).as_bytes()).map(|()| 0)?);
+        }
         Command::Version => return Ok(writeln!(out, "prodex {}", env!("CARGO_PKG_VERSION")).map(|()| 0)?),
         _ => {}
     }
     let config = Config::from_env()?;
     match command {
-        Command::Help(_) | Command::Bare(_) | Command::Version => Ok(0),
+        Command::Help(_) | Command::Bare(_) | Command::Version | Command::Completions { .. } | Command::Man => Ok(0),
+        Command::Names => profile::names(&config, out),
         Command::ProfileAdd(add) => profile::add(&config, &add, out),
         Command::ProfileImportCurrent { name } => profile::import_current(&config, &name, out),
         Command::ProfileList { json } => profile::list(&config, json, out),

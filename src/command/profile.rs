@@ -120,6 +120,14 @@ pub fn list(config: &Config, as_json: bool, out: &mut dyn Write) -> Outcome {
     Ok(0)
 }
 
+/// A line each, and nothing else whatever is wrong: a shell is waiting for words.
+pub fn names(config: &Config, out: &mut dyn Write) -> Outcome {
+    for profile in store::load(config).map(|loaded| loaded.state.profiles()).unwrap_or_default() {
+        writeln!(out, "{}", profile.name)?;
+    }
+    Ok(0)
+}
+
 pub fn remove(config: &Config, name: &str, delete_home: bool, out: &mut dyn Write) -> Outcome {
     home::sweep_left_over(config);
     load(config)?;

@@ -5,6 +5,7 @@
 
 mod choice;
 mod cli;
+mod completions;
 mod doctor;
 mod layers;
 mod limits;
