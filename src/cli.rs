@@ -28,6 +28,15 @@ pub enum Command {
         name: String,
         delete_home: bool,
     },
+    ProfileSwitch {
+        name: String,
+        disabled: bool,
+    },
+    /// Below 100.
+    ProfileReserve {
+        name: String,
+        percent: u8,
+    },
     /// `use NAME`, `use -p NAME`, `profile use NAME`, `profile use -p NAME`.
     Use {
         name: String,
@@ -258,6 +267,17 @@ fn meaning(spec: &'static Spec, mut given: Given) -> Result<Command, Error> {
             delete_home: given.has("delete-home"),
             name: given.profile(spec)?.unwrap_or_default(),
         },
+        ["profile", verb @ ("disable" | "enable")] => {
+            Command::ProfileSwitch { disabled: *verb == "disable", name: given.profile(spec)?.unwrap_or_default() }
+        }
+        ["profile", "reserve"] => {
+            let percent = text(given.words.pop().unwrap_or_default(), "PERCENT")?;
+            let digits = percent.strip_suffix('%').unwrap_or(&percent);
+            let Some(percent) = digits.parse().ok().filter(|percent| *percent <= 99_u8) else {
+                return Err(wrong(&format!("'{}' is not a percentage from 0 to 99", shown(&percent)), spec));
+            };
+            Command::ProfileReserve { percent, name: given.profile(spec)?.unwrap_or_default() }
+        }
         ["use"] | ["profile", "use"] => match given.profile(spec)? {
             Some(name) => Command::Use { name },
             None => return Err(wrong("NAME is missing", spec)),

@@ -130,6 +130,24 @@ pub const COMMANDS: &[Spec] = &[
         ..spec(&["profile", "use"], "Make a profile the active one")
     },
     Spec {
+        arguments: &[known("NAME", "Profile to take out")],
+        more: "It keeps its login, and works where it is named: `-p NAME`. `profile enable` takes it in again.",
+        ..spec(&["profile", "disable"], "Take a profile out of rotation")
+    },
+    Spec {
+        arguments: &[known("NAME", "Profile to take in")],
+        ..spec(&["profile", "enable"], "Take a disabled profile into rotation again")
+    },
+    Spec {
+        arguments: &[
+            known("NAME", "Profile to keep something back of"),
+            argument("PERCENT", "Percent of each window, 0 to 99; 0 ends it"),
+        ],
+        more: "Fresh work leaves the profile when so much is left. What belongs to it goes on there, and `-p NAME` may use\n\
+               all of it.",
+        ..spec(&["profile", "reserve"], "Keep a part of a profile's quota back")
+    },
+    Spec {
         arguments: &[known("[NAME]", "Profile to make active")],
         flags: &[profile("The same, as a flag")],
         ..spec(&["use"], "Make a profile the active one")

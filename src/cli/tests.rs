@@ -229,3 +229,15 @@ fn no_command_line_panics() {
         let _ = parse(args);
     }
 }
+
+#[test]
+fn a_reserve_is_a_percentage() {
+    for (line, percent) in [("profile reserve a 0", 0), ("profile reserve a 99", 99), ("profile reserve a 7%", 7)] {
+        assert_eq!(try_parse(line).unwrap(), Command::ProfileReserve { name: "a".into(), percent }, "{line}");
+    }
+    for line in ["profile reserve a 100", "profile reserve a x", "profile reserve a %", "profile reserve a 256"] {
+        error(line, "is not a percentage from 0 to 99");
+    }
+    assert_eq!(try_parse("profile enable a").unwrap(), Command::ProfileSwitch { name: "a".into(), disabled: false });
+    error("profile disabel a", "Did you mean `prodex profile disable`?");
+}

@@ -6,6 +6,7 @@
 //! | `name`, `current`, `kind` | `kind`: `managed`, `external` |
 //! | `auth`, `email`, `login_needed` | `auth`: `chatgpt`, `api-key`, `no-auth`, …; `login_needed`: the server refused the login for good |
 //! | `path`, `exists` | its `CODEX_HOME` |
+//! | `disabled`, `reserve_percent` | out of rotation; kept back of each window |
 //!
 //! | of a quota | what |
 //! |---|---|
@@ -39,6 +40,8 @@ pub fn profile(profile: &Profile, auth: &Auth, active: Option<&str>) -> Value {
         ("login_needed", profile::login_needed(&profile.codex_home).is_some().into()),
         ("path", path(&profile.codex_home)),
         ("exists", profile.codex_home.is_dir().into()),
+        ("disabled", profile.disabled.into()),
+        ("reserve_percent", u64::from(profile.reserve).into()),
     ])
 }
 

@@ -204,7 +204,8 @@ fn create(config: &Config, identity: &Identity, staged: &mut Option<Staged>) -> 
         let home = |name: &str| config.profiles_dir().join(name);
         let taken = |name: &str| state.has_entry(name) || home(name).symlink_metadata().is_ok();
         let name = name::first_free(&name::from_email(identity.name()), taken);
-        let profile = Profile { codex_home: home(&name), managed: true, email: identity.email.clone(), name };
+        let email = identity.email.clone();
+        let profile = Profile { codex_home: home(&name), managed: true, email, name, ..Profile::default() };
         state.insert(&profile)?;
         state.set_active(Some(&profile.name));
         let Some(staged) = staged.take() else { return Ok(None) };

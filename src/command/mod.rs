@@ -50,6 +50,8 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Outcome {
         Command::ProfileImportCurrent { name } => profile::import_current(&config, &name, out),
         Command::ProfileList { json } => profile::list(&config, json, out),
         Command::ProfileRemove { name, delete_home } => profile::remove(&config, &name, delete_home, out),
+        Command::ProfileSwitch { name, disabled } => profile::switch(&config, &name, disabled, out),
+        Command::ProfileReserve { name, percent } => profile::reserve(&config, &name, percent, out),
         Command::Use { name } => profile::use_profile(&config, &name, out),
         Command::Current { json } => profile::current(&config, json, out),
         Command::Login { profile, args } => login::login(&config, profile.as_deref(), &args, out),

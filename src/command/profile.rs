@@ -1,4 +1,4 @@
-//! `profile add | import-current | list | remove | use`, `use` and `current`.
+//! `profile add | import-current | list | remove | use | disable | enable | reserve`, `use` and `current`.
 //! Decides what is allowed and says what was done; homes, links and the file are made elsewhere.
 
 use super::{json, load, rows, warn};
@@ -105,17 +105,16 @@ pub fn list(config: &Config, as_json: bool, out: &mut dyn Write) -> Outcome {
         let current = if active.as_deref() == Some(&profile.name) { "Yes" } else { "No" };
         let auth = auth::read(&profile.codex_home);
         writeln!(out)?;
-        rows(
-            out,
-            &[
-                ("Profile", profile.name.clone()),
-                ("Current", current.to_owned()),
-                ("Kind", if profile.managed { "managed" } else { "external" }.to_owned()),
-                ("Auth", describe(&profile, &auth)),
-                ("Email", email(&profile, &auth)),
-                ("Path", profile.codex_home.display().to_string()),
-            ],
-        )?;
+        let mut lines = vec![
+            ("Profile", profile.name.clone()),
+            ("Current", current.to_owned()),
+            ("Kind", if profile.managed { "managed" } else { "external" }.to_owned()),
+            ("Auth", describe(&profile, &auth)),
+            ("Email", email(&profile, &auth)),
+            ("Path", profile.codex_home.display().to_string()),
+        ];
+        lines.extend(rotation(&profile).map(|words| ("Rotation", words)));
+        rows(out, &lines)?;
     }
     Ok(0)
 }
@@ -189,7 +188,46 @@ pub fn use_profile(config: &Config, name: &str, out: &mut dyn Write) -> Outcome 
             ("CODEX_HOME", profile.codex_home.display().to_string()),
         ],
     )?;
+    if profile.disabled {
+        warn(&format!(
+            "'{name}' is disabled: without -p a run takes another profile while one is ready. \
+             Take it in again with `prodex profile enable {name}`."
+        ));
+    }
     Ok(0)
+}
+
+/// `disable` and `enable`.
+pub fn switch(config: &Config, name: &str, disabled: bool, out: &mut dyn Write) -> Outcome {
+    let (profile, active) = change(config, name, |profile| profile.disabled = disabled)?;
+    let done = if disabled { "Disabled" } else { "Enabled" };
+    rows(out, &[("Result", format!("{done} profile '{name}'.")), ("Rotation", rotation_words(&profile))])?;
+    if disabled && active {
+        writeln!(out, "Note: it is the active profile; choose another one with `prodex use NAME`.")?;
+    }
+    Ok(0)
+}
+
+pub fn reserve(config: &Config, name: &str, percent: u8, out: &mut dyn Write) -> Outcome {
+    let (profile, _) = change(config, name, |profile| profile.reserve = percent)?;
+    let result = match percent {
+        0 => format!("Nothing of profile '{name}' is kept back."),
+        _ => format!("{percent}% of each window of profile '{name}' is kept back."),
+    };
+    rows(out, &[("Result", result), ("Rotation", rotation_words(&profile))])?;
+    Ok(0)
+}
+
+/// The profile afterwards, and whether it is the active one.
+fn change(config: &Config, name: &str, change: impl FnOnce(&mut Profile)) -> Result<(Profile, bool), Error> {
+    home::sweep_left_over(config);
+    load(config)?;
+    store::update(config, |state| {
+        let mut profile = profile::select(state, Some(name))?;
+        change(&mut profile);
+        state.insert(&profile)?;
+        Ok((profile, state.active().as_deref() == Some(name)))
+    })
 }
 
 pub fn current(config: &Config, as_json: bool, out: &mut dyn Write) -> Outcome {
@@ -331,7 +369,7 @@ fn refuse_taken(state: &State, name: &str) -> Result<(), Error> {
 
 fn profile_of(name: &str, codex_home: PathBuf, managed: bool) -> Profile {
     let email = auth::read(&codex_home).email().map(ToOwned::to_owned);
-    Profile { name: name.to_owned(), codex_home, managed, email }
+    Profile { name: name.to_owned(), codex_home, managed, email, ..Profile::default() }
 }
 
 /// False when there is nothing to delete.
@@ -371,6 +409,21 @@ fn describe(profile: &Profile, auth: &auth::Auth) -> String {
             None => label.to_owned(),
         },
     }
+}
+
+/// How far the profile takes part; `None` where nothing was said.
+fn rotation(profile: &Profile) -> Option<String> {
+    let kept = || format!("{}% of each window kept back", profile.reserve);
+    match (profile.disabled, profile.reserve) {
+        (false, 0) => None,
+        (false, _) => Some(kept()),
+        (true, 0) => Some("disabled".to_owned()),
+        (true, _) => Some(format!("disabled, {}", kept())),
+    }
+}
+
+fn rotation_words(profile: &Profile) -> String {
+    rotation(profile).unwrap_or_else(|| "takes part".to_owned())
 }
 
 /// The one that the login says, else the one that is remembered.

@@ -189,7 +189,7 @@ mod tests {
         let config = dir.config();
         let codex_home = config.profiles_dir().join("a");
         fs::create_dir_all(&codex_home).unwrap();
-        let profile = Profile { name: "a".into(), codex_home, managed: true, email: None };
+        let profile = Profile { name: "a".into(), codex_home, managed: true, ..Profile::default() };
         (dir, config, profile)
     }
 

@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::state::State;
 use std::path::PathBuf;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Profile {
     /// Valid by `name::validate`.
     pub name: String,
@@ -32,6 +32,10 @@ pub struct Profile {
     pub managed: bool,
     /// As of the last login that we saw; not cleaned, not for the terminal as it is.
     pub email: Option<String>,
+    /// Out of rotation: works only where it is named.
+    pub disabled: bool,
+    /// Kept back: fresh work leaves this many percent of each window. Below 100.
+    pub reserve: u8,
 }
 
 /// The profile that a command is about: the wanted one, else the active one, else the only one.
@@ -78,7 +82,7 @@ mod tests {
             name: name.into(),
             codex_home: format!("/h/{name}").into(),
             managed: true,
-            email: None,
+            ..Profile::default()
         };
         state.insert(&profile("a")).unwrap();
         assert_eq!(text(select(&state, None)), "a");

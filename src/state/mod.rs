@@ -25,6 +25,11 @@ const SESSIONS: &str = "session_profile_bindings";
 const CODEX_HOME: &str = "codex_home";
 const MANAGED: &str = "managed";
 const EMAIL: &str = "email";
+/// Ours since 0.3, absent while they say nothing.
+const DISABLED: &str = "disabled";
+const RESERVE: &str = "reserve_percent";
+/// Nothing is left for fresh work at 100: that is what `disabled` is for.
+const MAX_RESERVE: u8 = 99;
 
 type Members = Vec<(String, Value)>;
 
@@ -133,6 +138,11 @@ impl State {
             .iter()
             .filter_map(|(name, entry)| Some(format!("profile '{name}' is ignored: {}", read(name, entry).err()?)))
             .collect();
+        for (name, entry) in &self.profiles {
+            let odd = |key| format!("\"{key}\" of profile '{name}' is ignored: it is not what prodex writes there");
+            problems.extend(disabled(entry).is_err().then(|| odd(DISABLED)));
+            problems.extend(reserve(entry).is_err().then(|| odd(RESERVE)));
+        }
         if !matches!(self.active, Value::Null | Value::String(_)) {
             problems.push(format!("\"{ACTIVE}\" is ignored: it is no profile name"));
         }
@@ -152,13 +162,24 @@ impl State {
             (MANAGED.to_owned(), Value::from(profile.managed)),
             (EMAIL.to_owned(), profile.email.as_deref().map_or(Value::Null, Value::from)),
         ];
-        self.profiles.retain(|(name, entry)| {
-            if *name == profile.name {
-                let unknown = entry.as_object().unwrap_or_default().iter();
-                known.extend(unknown.filter(|(key, _)| ![CODEX_HOME, MANAGED, EMAIL].contains(&key.as_str())).cloned());
-            }
-            *name != profile.name
-        });
+        let before = self.profiles.iter().position(|(name, _)| *name == profile.name);
+        let before = before.map_or(Value::Null, |index| self.profiles.remove(index).1);
+        // One that means the same stays as it is, and with it what only a later version understands.
+        let new_disabled = disabled(&before).unwrap_or_default() != profile.disabled;
+        let new_reserve = reserve(&before).unwrap_or_default() != profile.reserve;
+        let is_kept = |key: &str| match key {
+            CODEX_HOME | MANAGED | EMAIL => false,
+            DISABLED => !new_disabled,
+            RESERVE => !new_reserve,
+            _ => true,
+        };
+        known.extend(before.as_object().unwrap_or_default().iter().filter(|(key, _)| is_kept(key)).cloned());
+        if new_disabled && profile.disabled {
+            known.push((DISABLED.to_owned(), Value::from(true)));
+        }
+        if new_reserve && profile.reserve > 0 {
+            known.push((RESERVE.to_owned(), Value::from(u64::from(profile.reserve))));
+        }
         self.profiles.push((profile.name.clone(), Value::Object(known)));
         Ok(())
     }
@@ -196,7 +217,25 @@ fn read(name: &str, entry: &Value) -> Result<Profile, String> {
         None | Some(Value::Null) => None,
         Some(email) => Some(email.as_str().ok_or("its email is not text")?.to_owned()),
     };
-    Ok(Profile { name: name.to_owned(), codex_home: PathBuf::from(home), managed, email })
+    let (disabled, reserve) = (disabled(entry).unwrap_or_default(), reserve(entry).unwrap_or_default());
+    Ok(Profile { name: name.to_owned(), codex_home: PathBuf::from(home), managed, email, disabled, reserve })
+}
+
+/// `Err`: there is something that says nothing to us.
+fn disabled(entry: &Value) -> Result<bool, ()> {
+    match entry.member(DISABLED) {
+        None | Some(Value::Null) => Ok(false),
+        Some(value) => value.as_bool().ok_or(()),
+    }
+}
+
+fn reserve(entry: &Value) -> Result<u8, ()> {
+    match entry.member(RESERVE) {
+        None | Some(Value::Null) => Ok(0),
+        Some(value) => {
+            value.as_u64().and_then(|percent| u8::try_from(percent).ok()).filter(|p| *p <= MAX_RESERVE).ok_or(())
+        }
+    }
 }
 
 #[cfg(test)]
@@ -243,7 +282,7 @@ mod tests {
 }"#;
 
     fn profile(name: &str) -> Profile {
-        Profile { name: name.into(), codex_home: format!("/h/{name}").into(), managed: false, email: None }
+        Profile { name: name.into(), codex_home: format!("/h/{name}").into(), managed: false, ..Profile::default() }
     }
 
     #[test]
@@ -275,6 +314,40 @@ mod tests {
         let text = state.text();
         assert!(!text.contains("second") && !text.contains("SESS-1") && text.contains("resp_e54"), "{text}");
         assert!(text.contains("from_the_future"));
+    }
+
+    #[test]
+    fn disabled_and_reserve_are_there_only_while_they_say_something() {
+        let mut state = State::parse(SAMPLE.as_bytes()).unwrap();
+        let second = state.profile("second").unwrap();
+        state.insert(&Profile { disabled: true, reserve: 20, ..second.clone() }).unwrap();
+        let text = state.text();
+        let members = "\"email\": \"second@example.com\",\n      \"disabled\": true,\n      \"reserve_percent\": 20\n";
+        assert!(text.contains(members), "{text}");
+        let mut again = State::parse(text.as_bytes()).unwrap();
+        let read = again.profile("second").unwrap();
+        assert_eq!((read.disabled, read.reserve), (true, 20));
+        again.insert(&Profile { email: None, ..read }).unwrap();
+        assert!(again.text().contains("\"disabled\": true"), "another change leaves them");
+        again.insert(&second).unwrap();
+        assert_eq!(again.text(), SAMPLE);
+        // (member, disabled, reserve, problems)
+        for (member, off, percent, problems) in [
+            ("\"disabled\": null", false, 0, 0),
+            ("\"disabled\": \"yes\"", false, 0, 1),
+            ("\"reserve_percent\": 99", false, 99, 0),
+            ("\"reserve_percent\": 100", false, 0, 1),
+            ("\"reserve_percent\": -1, \"disabled\": true", true, 0, 1),
+            ("\"reserve_percent\": [], \"disabled\": 1", false, 0, 2),
+        ] {
+            let text = SAMPLE.replacen("\"email\": null", &format!("\"email\": null, {member}"), 1);
+            let mut state = State::parse(text.as_bytes()).unwrap();
+            let main = state.profile("main").unwrap();
+            assert_eq!((main.disabled, main.reserve, state.problems().len()), (off, percent, problems), "{member}");
+            let before = state.text();
+            state.insert(&main).unwrap();
+            assert_eq!(state.text(), before, "what is not understood stays: {member}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod choice;
 mod cli;
 mod completions;
+mod disable;
 mod doctor;
 mod layers;
 mod limits;

@@ -254,7 +254,7 @@ mod tests {
         fs::create_dir_all(&home).unwrap();
         file::write_new(&home.join("auth.json"), auth.as_bytes()).unwrap();
         let auth = auth::read(&home);
-        let profile = Profile { name: name.to_owned(), codex_home: home, managed: true, email: None };
+        let profile = Profile { name: name.to_owned(), codex_home: home, managed: true, ..Profile::default() };
         Patient { profile, auth, exists: true, answer: None }
     }
 
