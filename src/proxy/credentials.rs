@@ -1,12 +1,14 @@
-//! What each profile's auth.json holds right now: codex owns and rewrites those files, so they are looked at again for
-//! every use, and read again when they changed. Nothing of it is ever printed.
+//! What each profile's auth.json holds right now: codex owns and rewrites those files, so they are looked at again and
+//! again, and read again when they changed. Nothing of it is ever printed.
 
 use super::ProfileId;
 use crate::profile::auth::{self, Auth, same};
+use crate::sys::clock;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Ready for the wire.
 pub struct Credential {
@@ -26,9 +28,20 @@ pub struct Wallet {
 /// Refreshes come every few days; far more than a run sees.
 const MAX_KNOWN: usize = 64;
 
+/// So long a file is not looked at again: requests come in bursts. A token that codex has renewed meanwhile comes with its
+/// next request, and is looked for then.
+const TRUST: Duration = Duration::from_millis(100);
+
 struct Slot {
     home: PathBuf,
-    cached: Mutex<Option<(Stamp, Arc<Credential>)>>,
+    cached: Mutex<Option<Cached>>,
+}
+
+struct Cached {
+    stamp: Stamp,
+    /// When the file was last looked at.
+    seen: Instant,
+    credential: Arc<Credential>,
 }
 
 /// Changes whenever the file is replaced or written.
@@ -43,13 +56,27 @@ impl Wallet {
 
     /// The error is what the auth.json is instead (`no-auth`, `api-key`, …).
     pub fn credential(&self, id: ProfileId) -> Result<Arc<Credential>, String> {
+        self.look(id, TRUST)
+    }
+
+    /// The same, of this very moment.
+    pub fn credential_now(&self, id: ProfileId) -> Result<Arc<Credential>, String> {
+        self.look(id, Duration::ZERO)
+    }
+
+    fn look(&self, id: ProfileId, trust: Duration) -> Result<Arc<Credential>, String> {
         let slot = self.slots.get(usize::from(id.0)).ok_or("unknown profile")?;
-        let stamp = stamp(&slot.home);
+        let seen = clock::now();
         let mut cached = slot.cached.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some((known, credential)), Some(stamp)) = (&*cached, stamp)
-            && *known == stamp
+        if let Some(known) = cached.as_ref().filter(|known| seen.saturating_duration_since(known.seen) < trust) {
+            return Ok(Arc::clone(&known.credential));
+        }
+        let stamp = stamp(&slot.home);
+        if let (Some(known), Some(stamp)) = (cached.as_mut(), stamp)
+            && known.stamp == stamp
         {
-            return Ok(Arc::clone(credential));
+            known.seen = seen;
+            return Ok(Arc::clone(&known.credential));
         }
         *cached = None;
         let read = auth::read(&slot.home);
@@ -62,7 +89,7 @@ impl Wallet {
         self.remember(&credential);
         // The stamp is from before the reading: a change in between is seen next time.
         if let Some(stamp) = stamp {
-            *cached = Some((stamp, Arc::clone(&credential)));
+            *cached = Some(Cached { stamp, seen, credential: Arc::clone(&credential) });
         }
         Ok(credential)
     }
@@ -76,8 +103,10 @@ impl Wallet {
     /// during this run.
     pub fn recognises(&self, authorization: &str) -> bool {
         let is_it = |known: &Credential| same(known.authorization.as_bytes(), authorization.as_bytes());
-        self.ids().any(|id| self.credential(id).is_ok_and(|known| is_it(&known)))
-            || self.known.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|known| is_it(known))
+        let known = |wallet: &Wallet| {
+            wallet.known.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|known| is_it(known))
+        };
+        known(self) || self.ids().any(|id| self.credential_now(id).is_ok_and(|current| is_it(&current)))
     }
 
     fn remember(&self, credential: &Arc<Credential>) {

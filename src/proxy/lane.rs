@@ -19,6 +19,8 @@ struct Live {
     compact: usize,
     websocket: usize,
     standard: usize,
+    /// Who waits for a place.
+    waiting: usize,
 }
 
 impl Live {
@@ -79,7 +81,9 @@ impl Lanes {
             if left.is_zero() {
                 return Err(self.full(&mut live, lane).unwrap_or(full));
             }
+            live.waiting += 1;
             live = self.freed.wait_timeout(live, left).unwrap_or_else(PoisonError::into_inner).0;
+            live.waiting -= 1;
             if self.full(&mut live, lane).is_none() {
                 *live.of(lane) += 1;
                 let waited = clock::now().saturating_duration_since(began);
@@ -106,9 +110,12 @@ impl Lanes {
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        *self.lanes.lock().of(self.lane) -= 1;
-        // All: who waits may wait for another lane, or for the total.
-        self.lanes.freed.notify_all();
+        let mut live = self.lanes.lock();
+        *live.of(self.lane) -= 1;
+        // All: who waits may wait for another lane, or for the total. To wake nobody costs a system call.
+        if live.waiting > 0 {
+            self.lanes.freed.notify_all();
+        }
     }
 }
 

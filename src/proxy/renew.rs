@@ -43,7 +43,8 @@ pub fn renew(shared: &Shared, tag: Tag, id: ProfileId, refused: &Credential) -> 
     let Some(slot) = shared.renewals.slots.get(usize::from(id.0)) else { return Renewed::Never };
     let mut pause = slot.lock().unwrap_or_else(PoisonError::into_inner);
     // Whoever held the lock before may have done it.
-    let changed = || shared.wallet.fingerprint(id) != refused.fingerprint && shared.wallet.credential(id).is_ok();
+    let changed =
+        || shared.wallet.credential_now(id).is_ok_and(|credential| credential.fingerprint != refused.fingerprint);
     if changed() {
         return Renewed::Yes;
     }
