@@ -1,6 +1,7 @@
 //! One try of one request with one profile's credentials: connect or reuse, send, and read the head of the answer.
 //! Knows nothing of other tries; what the answer means is for the caller.
 
+use super::budget::Allowance;
 use super::connections::Key;
 use super::credentials::Credential;
 use super::downstream::{Client, Upload};
@@ -75,7 +76,7 @@ pub struct Answer {
     pub url: Url,
 }
 
-/// Sends a request and waits at most `first_byte` for the head of the answer, once the body is sent. A kept connection that
+/// Sends a request and waits for the head of the answer as long as is allowed once the body is sent. A kept connection that
 /// closes without a byte costs no attempt: a fresh one is used. A call that must not happen twice gets a fresh one at once,
 /// as codex itself does (`wire.md` 11).
 pub fn http(
@@ -83,21 +84,22 @@ pub fn http(
     call: &Call<'_>,
     upload: &mut Upload,
     client: &mut Client,
-    first_byte: Duration,
+    allowance: Allowance,
 ) -> Result<Answer, NetError> {
     let target = Target::of(shared, call);
     let key: Key = (call.sender.id(), target.url.origin());
     let head = target.head(shared, call);
     if let Some(stream) = Some(&key).filter(|_| call.may_repeat()).and_then(|key| shared.connections.take(key)) {
-        match talk(stream, &head, upload, client, first_byte) {
+        match talk(stream, &head, upload, client, allowance.answer) {
             Ok(spoken) => return finish(shared, call, &target, key, spoken),
             Err(Silence { cause: Cause::Closed, heard: false, .. }) => {}
             Err(silence) => return Err(target.failed(silence.phase, silence.cause)),
         }
     }
-    let patience = Patience { until: clock::now() + shared.limits.connect + TLS_LIMIT, client: Some(client.fd()) };
+    let connect = allowance.connecting(shared.limits.connect + TLS_LIMIT);
+    let patience = Patience { until: clock::now() + connect, client: Some(client.fd()) };
     let stream = Stream::connect(&target.url, Protocol::Http, patience)?;
-    match talk(stream, &head, upload, client, first_byte) {
+    match talk(stream, &head, upload, client, allowance.answer) {
         Ok(spoken) => finish(shared, call, &target, key, spoken),
         Err(silence) => Err(target.failed(silence.phase, silence.cause)),
     }

@@ -2,10 +2,11 @@
 //! Read this file first: it calls down to everything else in the proxy.
 
 use super::attempt::{self, Call, Sender};
+use super::budget::Allowance;
 use super::deliver::{Ended, Trace, client_fault, relay, unavailable};
 use super::downstream::{Client, NoRequest, Upload, local_answer};
 use super::journal::{Marker, Tag};
-use super::model::{self, FIRST_BYTE};
+use super::model;
 use super::route::{self, Class, Route, Stray};
 use super::{Shared, admission, check, guard, websocket};
 use crate::net::NetError;
@@ -109,7 +110,7 @@ fn auxiliary(
     let sender = auxiliary_sender(shared, client, request, route);
     let call = Call { request, route, sender, drop_turn_state: false };
     trace.attempts = 1;
-    match attempt::http(shared, &call, upload, client, FIRST_BYTE) {
+    match attempt::http(shared, &call, upload, client, Allowance::alone(route.lane)) {
         Ok(answer) => relay(shared, client, answer, None, trace),
         Err(error) if error.client_gone() => client_fault(client, upload),
         Err(error) => {
