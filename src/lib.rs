@@ -29,7 +29,7 @@
 //! 4. Codex's own calls go out as they came. `accounts/check` is answered by [`proxy::check`]; where a profile's requests
 //!    belong is asked by [`proxy::placement`] and judged by [`proxy::workspace`].
 //! 5. A model request goes through [`proxy::model`] to [`proxy::rotate`], the loop over profiles: [`proxy::ledger`] takes a
-//!    snapshot, [`proxy::select`] picks one, [`proxy::attempt`] sends the request with its [`proxy::credentials`] over one of
+//!    snapshot, [`proxy::select`] picks one, [`proxy::attempt`] sends the request (its [`proxy::target`]) with its [`proxy::credentials`] over one of
 //!    its [`proxy::connections`], with its [`proxy::cookies`], and reads the head of the answer.
 //! 6. The beginning of the answer is held back while [`proxy::tap`] and [`proxy::verdict`] read it. A refusal for which
 //!    another account has a remedy goes by [`proxy::record`] to [`proxy::health`], a refused login first to

@@ -1,6 +1,6 @@
 //! A WebSocket handshake with an upstream, for one profile or by the rules for all (spec S-59). Knows no frames.
 
-use super::attempt::{Answer, Call, Sender, Target};
+use super::attempt::{Answer, Call, Sender};
 use super::budget::Allowance;
 use super::credentials::Credential;
 use super::downstream::Client;
@@ -9,6 +9,7 @@ use super::rotate::{self, Outcome, Tried};
 use super::route::{Lane, Route};
 use super::select::Ask;
 use super::tap::Tap;
+use super::target::Target;
 use super::{ProfileId, Shared, verdict};
 use crate::net::fetch;
 use crate::net::stream::Stream;
@@ -104,7 +105,7 @@ fn handshake(
     let failed = |phase| move |cause| target.failed(phase, cause);
     let connect = allowance.connecting(shared.limits.websocket_connect);
     let mut stream = Stream::connect(&target.url, Protocol::WebSocket, patience(connect))?;
-    let head = target.head(shared, call);
+    let head = target.head(&shared.jar, call);
     stream.write_all(&head, patience(allowance.answer)).map_err(failed(Phase::Send))?;
     let (response, rest) =
         fetch::read_head(&mut stream, patience(allowance.answer), |status| status == 101 || fetch::is_answer(status))

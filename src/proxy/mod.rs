@@ -37,6 +37,7 @@ pub mod session;
 pub mod share;
 pub mod standing;
 pub mod tap;
+pub mod target;
 pub mod turn;
 pub mod verdict;
 pub mod websocket;

@@ -41,6 +41,13 @@ pub fn serve(
     let unowned = claims.previous_response.is_some() && ask.owner.is_none();
     let outcome = rotate::run(shared, tag, &mut ask, &mut trace.attempts, |id, credential, allowance| {
         let serving = shared.ledger.enter(id);
+        let lane = route.lane.name();
+        let fields = format_args!(
+            "profile={} count={} context={lane}_http event=acquire",
+            shared.name(id),
+            shared.ledger.inflight(id)
+        );
+        shared.journal.note(Marker::Inflight, fields);
         let drop_turn_state = turn_state_owner.is_some_and(|owner| owner != id);
         let call = Call { request, route, sender: Sender::Profile(id, credential), drop_turn_state };
         let answer = match attempt::http(shared, &call, upload, client, *allowance) {

@@ -4,6 +4,7 @@ use super::trouble::Another;
 use super::{Over, Session, ends_its_frame, opcode};
 use crate::proxy::admission;
 use crate::proxy::affinity::Key;
+use crate::proxy::journal::Marker;
 use crate::proxy::route::Lane;
 use crate::proxy::select::{Ask, Decision, Why};
 use crate::proxy::turn::{self, Asking, Turn, Waiting};
@@ -66,7 +67,13 @@ impl Session<'_> {
         self.turn = Turn::Waiting(Box::new(waiting));
         self.tag = self.shared.tag(Lane::WebSocket);
         match admission::admit(self.shared, self.tag, &self.opening.route.path) {
-            Ok(slot) => self.place = Some((slot, self.shared.ledger.enter(self.link.id))),
+            Ok(slot) => {
+                let id = self.link.id;
+                self.place = Some((slot, self.shared.ledger.enter(id)));
+                let (name, count) = (self.shared.name(id), self.shared.ledger.inflight(id));
+                let fields = format_args!("profile={name} count={count} context=websocket_session event=acquire");
+                self.shared.journal.note(Marker::Inflight, fields);
+            }
             Err(why) => {
                 self.to_client.push(&refusal(&why));
                 return Err(Over::NoPlace);
