@@ -11,6 +11,7 @@ mod doctor;
 mod layers;
 mod limits;
 mod login;
+mod markers;
 mod memory;
 mod older;
 mod persistence;
