@@ -43,6 +43,8 @@
 //!    [`proxy::share`] tells the user's other runs what is in flight and out, [`proxy::saver`] writes `state.json`.
 //!    [`proxy::scout`] takes in what answers tell of quotas, and [`proxy::standing`] gathers what the choice depends on.
 //!
+//! Each rule of it, with its home, its table and its test from outside, stands in `tests/it/rules.rs`.
+//!
 //! ## Invariants
 //! - Nothing is retried or moved once a byte of model output, or of an answer of another kind, went to codex.
 //! - A request that names a previous response goes to that response's profile, whatever is wrong with it.

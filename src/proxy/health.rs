@@ -239,6 +239,17 @@ mod tests {
     }
 
     #[test]
+    fn an_overload_is_short_whatever_it_asks_for() {
+        let t0 = Instant::now();
+        for (retry_after, wait) in [(None, 10), (Some(secs(77)), 77), (Some(secs(7_000)), 120), (Some(secs(0)), 1)] {
+            let mut health = Health::default();
+            let backoff = health.record(&Trouble::Overload { retry_after }, TOKEN, t0, UNIX);
+            assert_eq!(backoff, Some(Backoff::Overload(secs(wait))));
+            assert_eq!(health.usable(TOKEN, t0 + secs(wait)), Usable::Yes);
+        }
+    }
+
+    #[test]
     fn a_refused_login_ends_with_another_token() {
         let t0 = Instant::now();
         let mut health = Health::default();

@@ -22,6 +22,7 @@ mod proxy_tls;
 mod proxy_websocket;
 mod quota;
 mod rotation;
+mod rules;
 mod run;
 mod standin_probe;
 mod standin_self;

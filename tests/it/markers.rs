@@ -83,6 +83,25 @@ fn an_exchange_from_its_place_to_its_end() {
 }
 
 #[test]
+fn a_session_in_every_spelling_goes_where_it_was() {
+    let backend = backend();
+    let behind = Behind::start("spelling", &NAMES, &backend);
+    let ask = |name: &str| {
+        let mut client = behind.client();
+        let headers = [behind.fresh_headers(), vec![(name, "s-1"), ("Connection", "close")]].concat();
+        client.request("POST", &behind.model("/responses"), &headers, b"{}");
+        answered(&client.response().expect("an answer"), "alpha");
+        told(&behind, &["candidate"]).pop().expect("a candidate")
+    };
+    assert!(ask("session-id").contains("profile=alpha why=Current"));
+    for name in ["session-id", "thread-id", "session_id", "Conversation_ID", "x-client-request-id"] {
+        let told = ask(name);
+        assert!(told.contains("profile=alpha why=Session"), "{name}: {told}");
+    }
+    assert!(ask("x-something-else").contains("why=Current"));
+}
+
+#[test]
 fn a_turn_on_a_socket_from_its_place_to_its_end() {
     let backend = backend();
     let behind = Behind::start("turn", &NAMES, &backend);
@@ -222,6 +241,27 @@ fn a_turn_that_meets_its_quota_is_asked_again_or_comes_back() {
     assert!(events.concat().contains("Hello from beta."), "{events:?}");
     line(&behind, "websocket_replay", &["profile=beta"]);
     assert_eq!(told(&behind, &["websocket_bounce"]).len(), 0);
+}
+
+/// The sixth failure of a turn ends WebSocket for its thread in codex (`wire.md` 3.7).
+#[test]
+fn a_session_comes_back_four_times_and_is_told_then() {
+    let names = ["p0", "p1", "p2", "p3", "p4", "p5", "p6"];
+    let backend = Backend::start(Script::new(&names));
+    for name in names {
+        backend.set(name, Kind::Turn, [Behave::quota_event()]);
+    }
+    let behind = Behind::start("bounces", &names, &backend);
+    for _ in 0..4 {
+        let mut client = behind.socket();
+        client.text(&chained("resp_nobody"));
+        assert!(client.read_events().is_err());
+    }
+    let mut client = behind.socket();
+    client.text(&chained("resp_nobody"));
+    let told_so = client.read_frame().expect("the backend's words").text();
+    assert!(told_so.contains("usage_limit_reached"), "{told_so}");
+    assert_eq!(told(&behind, &["websocket_bounce"]).len(), 4);
 }
 
 #[test]

@@ -129,3 +129,16 @@ fn refusal(why: &str) -> Vec<u8> {
     frame::write(&mut bytes, Opcode::Text, None, event.as_bytes());
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_in_the_words_of_a_websocket() {
+        let bytes = refusal("no \"place\"");
+        let text = "{\"type\":\"error\",\"status\":503,\"error\":{\"code\":\"service_unavailable\",\"message\":\"no \\\"place\\\"\"}}";
+        // One whole text frame without a mask.
+        assert_eq!(bytes, [&[0x81, text.len() as u8], text.as_bytes()].concat());
+    }
+}
