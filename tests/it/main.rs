@@ -3,6 +3,7 @@
 // Names of protocols and products are words here, not code.
 #![allow(clippy::doc_markdown)]
 
+mod bad_input;
 mod choice;
 mod cli;
 mod completions;
