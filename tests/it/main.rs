@@ -9,6 +9,7 @@ mod cli;
 mod completions;
 mod disable;
 mod doctor;
+mod figures;
 mod layers;
 mod limits;
 mod login;

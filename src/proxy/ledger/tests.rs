@@ -64,3 +64,54 @@ fn a_session_bounces_four_times_until_it_is_answered() {
     }
     assert!(ledger.lock().bounces.len() <= MAX_BOUNCING);
 }
+
+/// `cargo test --release --lib -- --ignored --nocapture figures_of_selection`
+#[test]
+#[ignore = "measures; run by hand in a release build"]
+fn figures_of_selection() {
+    use crate::proxy::affinity::{MAX_RESPONSES, MAX_SESSIONS, MAX_TURN_STATES};
+    let scratch = Scratch::new("figures");
+    let accounts: Vec<String> = (0..10).map(|n| format!("account-{n}")).collect();
+    let ledger = Ledger::new(&accounts, A, Share::open(&scratch.config()));
+    let wallet = Wallet::new((0..10).map(|n| scratch.path(&n.to_string())));
+    let inside: Vec<Serving> = (0..40).map(|n| ledger.enter(ProfileId(n % 10))).collect();
+    ledger.record(A, &QUOTA, Lane::Responses, 0);
+    ledger.record(B, &Trouble::Transport, Lane::Responses, 0);
+    let rounds = 100_000_u32;
+    let measure = |what: &str, work: &dyn Fn(u32)| {
+        let best = (0..5).map(|_| {
+            let began = clock::now();
+            (0..rounds).for_each(work);
+            began.elapsed() / rounds
+        });
+        println!("{what}: {:?}", best.min().unwrap_or_default());
+    };
+    let claims = |n: u32| Claims {
+        previous_response: Some(format!("resp_{:032}", n as usize % MAX_RESPONSES).into()),
+        ..Claims::default()
+    };
+    for filled in [false, true] {
+        if filled {
+            for n in 0..MAX_RESPONSES {
+                ledger.learn(Key::Response(&format!("resp_{n:032}")), B);
+            }
+            for n in 0..MAX_SESSIONS.max(MAX_TURN_STATES) {
+                ledger.learn(Key::Session(&format!("session-{n:032}")), B);
+                ledger.learn(Key::TurnState(&format!("{n:0400}")), B);
+            }
+        }
+        println!("{} bindings", if filled { "16,384 + 4,096 + 4,096" } else { "no" });
+        measure("  fresh work, 10 profiles", &|_| {
+            let Decision::Use(id, _) = ledger.select(&Ask::default(), Lane::Responses, &wallet) else {
+                panic!("nobody")
+            };
+            assert_ne!(id, A);
+        });
+        measure("  a chain: whose it is, and selection", &|n| {
+            let ask = ledger.ask(&claims(n), false);
+            assert_eq!(ask.owner.is_some(), filled);
+            ledger.select(&ask, Lane::Responses, &wallet);
+        });
+    }
+    drop(inside);
+}
