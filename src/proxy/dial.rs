@@ -62,6 +62,12 @@ pub fn open(
     })
 }
 
+/// A socket with the credentials that the request itself brings.
+pub fn direct(shared: &Shared, client: &Client, call: &Call<'_>, key: &str) -> Result<Dialled, NetError> {
+    let target = Target::of(shared, call);
+    handshake(shared, client, call, &target, key, 0, &Allowance::alone(Lane::WebSocket))
+}
+
 /// One handshake with one profile.
 fn one(
     shared: &Shared,

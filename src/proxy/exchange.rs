@@ -8,7 +8,7 @@ use super::downstream::{Client, NoRequest, Upload, local_answer};
 use super::journal::{Marker, Tag};
 use super::model;
 use super::route::{self, Class, Route, Stray};
-use super::{Shared, admission, check, guard, websocket};
+use super::{Shared, admission, check, guard, passage, websocket};
 use crate::net::NetError;
 use crate::sys::clock;
 use crate::wire::head::{self, Request};
@@ -59,8 +59,11 @@ fn one(shared: &Shared, client: &mut Client, request: &Request) -> Ended {
         let _ = client.write_all(&local_answer(505, "http_version", "HTTP/1.1 is spoken here."));
         return Ended::Close;
     }
-    if is_upgrade && route.class == Class::Model {
-        return websocket::serve(shared, client, request, &route);
+    if is_upgrade {
+        return match route.class {
+            Class::Model => websocket::serve(shared, client, request, &route),
+            Class::Check | Class::Auxiliary => passage::serve(shared, client, request, &route),
+        };
     }
     let mut upload = match Upload::new(request) {
         Ok(upload) if route.class == Class::Model => upload,

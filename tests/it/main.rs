@@ -16,6 +16,7 @@ mod login;
 mod markers;
 mod memory;
 mod older;
+mod passage;
 mod persistence;
 mod profiles;
 mod proxy_guard;

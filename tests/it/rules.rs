@@ -29,6 +29,8 @@ const fn rule(
 const RULES: &[Rule] = &[
     rule(("S-53", "which requests rotate and which keep their credentials"), "proxy/route.rs",
         ("proxy/route.rs", "routes"), ("proxy_http", "codexs_own_calls_keep_their_credentials"), &[]),
+    rule(("S-53", "a socket that is not for the model passes as it is"), "proxy/passage.rs",
+        ("proxy/route.rs", "routes"), ("passage", "bytes_pass_both_ways_as_they_are"), &["exchange"]),
     rule(("S-53", "a full lane keeps its own out and nobody else"), "proxy/lane.rs",
         ("proxy/lane.rs", "a_full_lane_keeps_its_own_out_and_nobody_else"), ("limits", "a_full_lane_refuses_its_own_and_nobody_else"),
         &["runtime_proxy_lane_limit_reached", "runtime_proxy_admission_wait_exhausted", "runtime_proxy_overload_backoff"]),

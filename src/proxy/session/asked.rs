@@ -17,7 +17,7 @@ const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
 impl Session<'_> {
     pub(super) fn client_bytes(&mut self) -> Result<(), Over> {
-        let mut bytes = std::mem::take(&mut self.client_in);
+        let mut bytes = std::mem::take(&mut self.io.client_in);
         let mut at = 0;
         while let Some((used, part)) = self.from_client.next(&bytes[at..]).map_err(Over::from_client)? {
             let raw = &bytes[at..at + used];
@@ -26,7 +26,7 @@ impl Session<'_> {
                 self.closing |= opcode(&part) == Opcode::Close;
                 self.client_control.extend_from_slice(raw);
                 if ends_its_frame(&part) {
-                    self.to_upstream.push(&self.client_control);
+                    self.io.to_upstream.push(&self.client_control);
                     self.client_control.clear();
                 }
                 continue;
@@ -45,11 +45,11 @@ impl Session<'_> {
                     }
                 }
                 // Codex asks one thing at a time; what else it says in a turn is passed on as it comes.
-                _ => self.to_upstream.push(raw),
+                _ => self.io.to_upstream.push(raw),
             }
         }
         bytes.drain(..at);
-        self.client_in = bytes;
+        self.io.client_in = bytes;
         Ok(())
     }
 
@@ -58,7 +58,7 @@ impl Session<'_> {
         let Turn::Asking(asking) = std::mem::replace(&mut self.turn, Turn::Idle) else { return Ok(()) };
         let text = asking.text.bytes();
         if json::peek_str(text, &["type"]).as_deref() != Some("response.create") {
-            self.to_upstream.push(&asking.raw);
+            self.io.to_upstream.push(&asking.raw);
             return Ok(());
         }
         let previous = json::peek_str(text, &["previous_response_id"]);
@@ -75,7 +75,7 @@ impl Session<'_> {
                 self.shared.journal.note(Marker::Inflight, fields);
             }
             Err(why) => {
-                self.to_client.push(&refusal(&why));
+                self.io.to_client.push(&refusal(&why));
                 return Err(Over::NoPlace);
             }
         }
@@ -106,7 +106,7 @@ impl Session<'_> {
         if owner.is_some_and(|owner| owner != self.link.id) {
             turn::leave_out_turn_state(&mut message);
         }
-        self.to_upstream.push(&message);
+        self.io.to_upstream.push(&message);
     }
 
     /// This link's profile has become unusable since it was opened, and somebody else is there.

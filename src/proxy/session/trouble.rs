@@ -132,7 +132,7 @@ impl Session<'_> {
                     Marker::Committed,
                     format_args!("profile={} refusal=true", self.shared.name(id)),
                 );
-                self.to_client.push(&said);
+                self.io.to_client.push(&said);
                 if *trouble == Trouble::Transport { Err(Over::Upstream) } else { Ok(()) }
             }
             None => Err(Over::Upstream),
