@@ -29,7 +29,7 @@
 //! 4. Codex's own calls go out as they came. `accounts/check` is answered by [`proxy::check`]; where a profile's requests
 //!    belong is asked by [`proxy::placement`] and judged by [`proxy::workspace`].
 //! 5. A model request goes through [`proxy::model`] to [`proxy::rotate`], the loop over profiles: [`proxy::ledger`] takes a
-//!    snapshot, [`proxy::select`] picks one, [`proxy::attempt`] sends the request with its [`proxy::credentials`] over one of
+//!    snapshot, [`proxy::select`] picks one, [`proxy::attempt`] sends the request (its [`proxy::target`]) with its [`proxy::credentials`] over one of
 //!    its [`proxy::connections`], with its [`proxy::cookies`], and reads the head of the answer.
 //! 6. The beginning of the answer is held back while [`proxy::tap`] and [`proxy::verdict`] read it. A refusal for which
 //!    another account has a remedy goes by [`proxy::record`] to [`proxy::health`], a refused login first to
@@ -37,11 +37,13 @@
 //! 7. Otherwise it is committed: from here on nothing is retried. [`proxy::deliver`] hands it to [`proxy::relay`], which
 //!    moves the rest through one bounded buffer, watching both sides; [`proxy::affinity`] learns whose response it is.
 //! 8. A WebSocket begins in [`proxy::websocket`]: [`proxy::dial`] opens the upstream's by the same loop, [`proxy::session`]
-//!    relays the frames, and a [`proxy::turn`] that is refused before the model speaks is asked again elsewhere, or its
-//!    socket ends so that codex comes back with its full input.
+//!    relays the frames ([`proxy::duplex`] waits for both sides), and a [`proxy::turn`] that is refused before the model speaks is asked again elsewhere, or its
+//!    socket ends so that codex comes back with its full input. One that is not for the model is [`proxy::passage`]'s.
 //! 9. [`proxy::journal`] has a line for each of these steps. [`proxy::bindings`] keeps what was learned for the next run,
 //!    [`proxy::share`] tells the user's other runs what is in flight and out, [`proxy::saver`] writes `state.json`.
 //!    [`proxy::scout`] takes in what answers tell of quotas, and [`proxy::standing`] gathers what the choice depends on.
+//!
+//! Each rule of it, with its home, its table and its test from outside, stands in `tests/it/rules.rs`.
 //!
 //! ## Invariants
 //! - Nothing is retried or moved once a byte of model output, or of an answer of another kind, went to codex.

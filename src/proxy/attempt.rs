@@ -1,13 +1,14 @@
 //! One try of one request with one profile's credentials: connect or reuse, send, and read the head of the answer.
 //! Knows nothing of other tries; what the answer means is for the caller.
 
+use super::budget::Allowance;
 use super::connections::Key;
 use super::credentials::Credential;
 use super::downstream::{Client, Upload};
-use super::route::{Class, Lane, Route, upstream_target};
+use super::route::{Class, Route};
 use super::tap::{CAPTURE, Tap};
-use super::workspace::{self, OVERRIDE_HEADER, OVERRIDE_US};
-use super::{ProfileId, Shared, affinity, placement};
+use super::target::Target;
+use super::{ProfileId, Shared};
 use crate::net::stream::{self, Stream};
 use crate::net::tls::Protocol;
 use crate::net::{Cause, NetError, Patience, Phase};
@@ -15,7 +16,7 @@ use crate::sys::clock;
 use crate::sys::poll;
 use crate::wire::Malformed;
 use crate::wire::body;
-use crate::wire::head::{self, Edit, Request, Response};
+use crate::wire::head::{self, Request, Response};
 use crate::wire::url::Url;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -75,7 +76,7 @@ pub struct Answer {
     pub url: Url,
 }
 
-/// Sends a request and waits at most `first_byte` for the head of the answer, once the body is sent. A kept connection that
+/// Sends a request and waits for the head of the answer as long as is allowed once the body is sent. A kept connection that
 /// closes without a byte costs no attempt: a fresh one is used. A call that must not happen twice gets a fresh one at once,
 /// as codex itself does (`wire.md` 11).
 pub fn http(
@@ -83,106 +84,24 @@ pub fn http(
     call: &Call<'_>,
     upload: &mut Upload,
     client: &mut Client,
-    first_byte: Duration,
+    allowance: Allowance,
 ) -> Result<Answer, NetError> {
     let target = Target::of(shared, call);
     let key: Key = (call.sender.id(), target.url.origin());
-    let head = target.head(shared, call);
+    let head = target.head(&shared.jar, call);
     if let Some(stream) = Some(&key).filter(|_| call.may_repeat()).and_then(|key| shared.connections.take(key)) {
-        match talk(stream, &head, upload, client, first_byte) {
+        match talk(stream, &head, upload, client, allowance.answer) {
             Ok(spoken) => return finish(shared, call, &target, key, spoken),
             Err(Silence { cause: Cause::Closed, heard: false, .. }) => {}
             Err(silence) => return Err(target.failed(silence.phase, silence.cause)),
         }
     }
-    let patience = Patience { until: clock::now() + shared.limits.connect + TLS_LIMIT, client: Some(client.fd()) };
+    let connect = allowance.connecting(shared.limits.connect + TLS_LIMIT);
+    let patience = Patience { until: clock::now() + connect, client: Some(client.fd()) };
     let stream = Stream::connect(&target.url, Protocol::Http, patience)?;
-    match talk(stream, &head, upload, client, first_byte) {
+    match talk(stream, &head, upload, client, allowance.answer) {
         Ok(spoken) => finish(shared, call, &target, key, spoken),
         Err(silence) => Err(target.failed(silence.phase, silence.cause)),
-    }
-}
-
-/// Where a call goes: an origin, the request target there, and what workspace routing adds.
-pub struct Target {
-    pub url: Url,
-    path: String,
-    us: bool,
-}
-
-impl Target {
-    pub fn of(shared: &Shared, call: &Call<'_>) -> Target {
-        let placement = match (call.route.class, call.sender.id()) {
-            (Class::Model, Some(id)) => placement::of(shared, id),
-            _ => workspace::Placement::default(),
-        };
-        let url = workspace::model_base(&shared.base, &placement);
-        Target { path: upstream_target(&url, &call.route.path), url, us: placement.us }
-    }
-
-    /// The request head as the upstream gets it: credentials, Host, cookies and hop-by-hop headers are ours, everything
-    /// else is codex's, in its order and spelling (spec S-60).
-    pub fn head(&self, shared: &Shared, call: &Call<'_>) -> Vec<u8> {
-        let request = call.request;
-        let is_upgrade = call.route.lane == Lane::WebSocket;
-        let headers = request.headers();
-        let authority = self.url.authority();
-        let cookie = shared.jar.header(call.sender.id(), &self.url);
-        let (authorization, account) = match &call.sender {
-            Sender::Codex => (None, None),
-            Sender::Profile(_, credential) => (Some(&credential.authorization), credential.account_id.as_deref()),
-        };
-        let mut add: Vec<(&str, &[u8])> = Vec::new();
-        if !headers.contains("host") {
-            add.push(("host", authority.as_bytes()));
-        }
-        if let Some(authorization) = authorization.filter(|_| !headers.contains("authorization")) {
-            add.push(("authorization", authorization.as_bytes()));
-        }
-        if let Some(account) = account.filter(|_| !headers.contains("chatgpt-account-id")) {
-            add.push(("chatgpt-account-id", account.as_bytes()));
-        }
-        if let Some(cookie) = cookie.as_ref().filter(|_| !headers.contains("cookie")) {
-            add.push(("cookie", cookie.as_bytes()));
-        }
-        if self.us {
-            add.push((OVERRIDE_HEADER, OVERRIDE_US.as_bytes()));
-        }
-        let ours = matches!(call.sender, Sender::Profile(..));
-        let edit = |name: &str, _: &[u8]| {
-            let is = |other: &str| name.eq_ignore_ascii_case(other);
-            if is("host") {
-                Edit::Set(authority.as_bytes())
-            } else if is_upgrade && is("connection") {
-                Edit::Set(b"Upgrade")
-            } else if is_upgrade && is("upgrade") {
-                Edit::Keep
-            // What is compressed or re-framed by agreement could not be read here.
-            } else if is_upgrade && (is("sec-websocket-extensions") || is("sec-websocket-protocol")) {
-                Edit::Drop
-            } else if is("authorization") && ours {
-                authorization.map_or(Edit::Drop, |value| Edit::Set(value.as_bytes()))
-            } else if is("chatgpt-account-id") && ours {
-                account.map_or(Edit::Drop, |value| Edit::Set(value.as_bytes()))
-            } else if is("cookie") {
-                cookie.as_ref().map_or(Edit::Keep, |value| Edit::Set(value.as_bytes()))
-            } else if is(OVERRIDE_HEADER) && self.us || is(affinity::TURN_STATE_HEADER) && call.drop_turn_state
-                // The body is here or on its way: `100 Continue` was ours to say.
-                || is("expect")
-                || head::is_hop_by_hop(headers, name)
-            {
-                Edit::Drop
-            } else {
-                Edit::Keep
-            }
-        };
-        let mut out = Vec::with_capacity(4096);
-        head::write_request(&mut out, request.method(), &self.path, headers, edit, &add);
-        out
-    }
-
-    pub fn failed(&self, phase: Phase, cause: Cause) -> NetError {
-        NetError { phase, peer: self.url.authority(), cause }
     }
 }
 

@@ -1,5 +1,7 @@
-//! How much may be tried before something goes to codex (spec S-56). Pure; `now` is an argument.
+//! How much may be tried before something goes to codex, and how long one try may take (spec S-56). Pure; `now` is an
+//! argument.
 
+use super::route::Lane;
 use std::time::{Duration, Instant};
 
 /// Fresh work: so many attempts, none begun after so long. A continuation has more of both: it cannot go elsewhere
@@ -11,6 +13,40 @@ const PINNED_TIME: Duration = Duration::from_secs(12);
 
 /// An attempt at an account that is silent takes longer than all the time there is: one move after it.
 const ALWAYS: u32 = 2;
+
+/// Connecting is cut short for the sake of others, but not below this: one lost SYN is sent again after 1 s.
+const LEAST_CONNECT: Duration = Duration::from_secs(1);
+
+/// A silent upstream that is connected has the request: it may be at work on it, and what it does is paid for. Somebody else
+/// would do it again, without the prompt cache. So what is left of the budget does not count here: it is left once, after
+/// what no stream's head takes (a second or two is usual), and the next may be as slow as the backend is.
+const ANSWER_OF_MANY: Duration = Duration::from_secs(30);
+/// With nobody else to ask it may think as long as codex would wait; a compact call thinks for minutes.
+const ANSWER: Duration = Duration::from_secs(330);
+/// A WebSocket's handshake asks for no work, so that leaving it costs nothing. Codex gives it 15 s in all (`wire.md` 11).
+const HANDSHAKE_OF_MANY: Duration = Duration::from_secs(5);
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long one attempt may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// Name, address and TLS, when others wait for their turn.
+    pub connect: Option<Duration>,
+    /// From the request to the head of its answer.
+    pub answer: Duration,
+}
+
+impl Allowance {
+    /// Where nobody else could be asked.
+    pub fn alone(lane: Lane) -> Allowance {
+        Allowance { connect: None, answer: if lane == Lane::WebSocket { HANDSHAKE } else { ANSWER } }
+    }
+
+    /// How long connecting may take that has `usual` for it.
+    pub fn connecting(&self, usual: Duration) -> Duration {
+        self.connect.map_or(usual, |most| most.min(usual))
+    }
+}
 
 #[derive(Debug, Clone)]
 pub struct Budget {
@@ -33,6 +69,25 @@ impl Budget {
             || (self.attempts < self.max_attempts && now.saturating_duration_since(self.began) < self.max_time);
         self.attempts += u32::from(allowed);
         allowed
+    }
+
+    /// For the attempt that was just taken; `others`: somebody else could serve as well. Connecting may take half of what
+    /// is left, so that a black hole leaves time for the next, and that one for a third. Whoever is the last that the time
+    /// allows has all of it: a slow network still works.
+    pub fn allowance(&self, now: Instant, lane: Lane, others: bool) -> Allowance {
+        let alone = Allowance::alone(lane);
+        if !others {
+            return alone;
+        }
+        let left = self.max_time.saturating_sub(self.elapsed(now));
+        let share = LEAST_CONNECT.max(left / 2);
+        let is_last = self.attempts >= self.max_attempts || self.attempts >= ALWAYS && share >= left;
+        let answer = match lane {
+            Lane::Responses if self.attempts == 1 => ANSWER_OF_MANY,
+            Lane::WebSocket if !is_last => HANDSHAKE_OF_MANY,
+            _ => alone.answer,
+        };
+        Allowance { connect: (!is_last).then_some(share), answer }
     }
 
     pub fn attempts(&self) -> u32 {
@@ -60,5 +115,31 @@ mod tests {
         let mut pinned = Budget::new(t0, true);
         assert!(pinned.take(t0) && pinned.take(t0 + Duration::from_secs(11)));
         assert!(!pinned.take(t0 + Duration::from_secs(12)));
+    }
+    #[test]
+    fn one_attempt_leaves_time_for_the_next() {
+        let t0 = Instant::now();
+        let ms = Duration::from_millis;
+        let secs = Duration::from_secs;
+        // Attempts taken, milliseconds gone, somebody else there: connecting, an answer, a handshake's.
+        let table = [
+            ("nobody else: the steps' own limits", 1, 0, false, None, 330, 10),
+            ("half of what is left", 1, 0, true, Some(1500), 30, 5),
+            ("half of the rest, but a second", 2, 1500, true, Some(1000), 330, 5),
+            ("the last that the time allows has all of it", 3, 2500, true, None, 330, 10),
+            ("quick refusals take nothing away", 5, 100, true, Some(1450), 330, 5),
+            ("who waited long for a lane may still move once", 1, 9000, true, Some(1000), 30, 5),
+            ("but once", 2, 9000, true, None, 330, 10),
+            ("the last of all attempts", 12, 100, true, None, 330, 10),
+        ];
+        for (name, attempts, gone, others, connect, answer, handshake) in table {
+            let mut budget = Budget::new(t0, false);
+            assert_eq!((0..attempts).filter(|_| budget.take(t0)).count(), attempts, "{name}");
+            let now = t0 + ms(gone);
+            let expected = |answer| Allowance { connect: connect.map(ms), answer: secs(answer) };
+            assert_eq!(budget.allowance(now, Lane::Responses, others), expected(answer), "{name}");
+            assert_eq!(budget.allowance(now, Lane::WebSocket, others), expected(handshake), "{name}");
+            assert_eq!(budget.allowance(now, Lane::Compact, others), expected(330), "{name}: it thinks for minutes");
+        }
     }
 }

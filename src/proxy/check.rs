@@ -2,6 +2,7 @@
 //! What an answer means is `workspace`'s.
 
 use super::attempt::{self, Call, Sender};
+use super::budget::Allowance;
 use super::deliver::Ended;
 use super::downstream::{Client, Upload, local_answer};
 use super::journal::{Marker, Tag};
@@ -23,7 +24,8 @@ pub fn serve(
 ) -> Ended {
     let account = request.headers().value("chatgpt-account-id");
     let call = Call { request, route, sender: Sender::Codex, drop_turn_state: false };
-    let asked = attempt::http(shared, &call, upload, client, CODEX_LIMIT)
+    let allowance = Allowance { connect: None, answer: CODEX_LIMIT };
+    let asked = attempt::http(shared, &call, upload, client, allowance)
         .and_then(|answer| relay::collect(answer, shared, CODEX_LIMIT));
     let answer = match asked {
         Ok(answer) => answer,

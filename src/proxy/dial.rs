@@ -1,6 +1,7 @@
 //! A WebSocket handshake with an upstream, for one profile or by the rules for all (spec S-59). Knows no frames.
 
-use super::attempt::{Answer, Call, Sender, Target};
+use super::attempt::{Answer, Call, Sender};
+use super::budget::Allowance;
 use super::credentials::Credential;
 use super::downstream::Client;
 use super::journal::Tag;
@@ -8,6 +9,7 @@ use super::rotate::{self, Outcome, Tried};
 use super::route::{Lane, Route};
 use super::select::Ask;
 use super::tap::Tap;
+use super::target::Target;
 use super::{ProfileId, Shared, verdict};
 use crate::net::fetch;
 use crate::net::stream::Stream;
@@ -17,10 +19,6 @@ use crate::sys::clock;
 use crate::wire::head::{Request, Response};
 use crate::wire::{body, handshake};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Codex gives a handshake 15 s in all (`wire.md` 11).
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// How codex asked for the socket: the same question is put to every upstream of the session.
 pub struct Opening<'a> {
@@ -59,7 +57,15 @@ pub fn open(
     tag: Tag,
     attempts: &mut u32,
 ) -> Outcome<Dialled> {
-    rotate::run(shared, tag, ask, attempts, |id, credential, _| one(shared, client, opening, id, credential))
+    rotate::run(shared, tag, ask, attempts, |id, credential, allowance| {
+        one(shared, client, opening, id, credential, allowance)
+    })
+}
+
+/// A socket with the credentials that the request itself brings.
+pub fn direct(shared: &Shared, client: &Client, call: &Call<'_>, key: &str) -> Result<Dialled, NetError> {
+    let target = Target::of(shared, call);
+    handshake(shared, client, call, &target, key, 0, &Allowance::alone(Lane::WebSocket))
 }
 
 /// One handshake with one profile.
@@ -69,6 +75,7 @@ fn one(
     opening: &Opening<'_>,
     id: ProfileId,
     credential: Arc<Credential>,
+    allowance: &Allowance,
 ) -> Tried<Dialled> {
     let token = credential.fingerprint;
     let call = Call {
@@ -78,7 +85,7 @@ fn one(
         drop_turn_state: false,
     };
     let target = Target::of(shared, &call);
-    match handshake(shared, client, &call, &target, opening.key, token) {
+    match handshake(shared, client, &call, &target, opening.key, token, allowance) {
         Ok(Dialled::Answer(answer)) => {
             let retry_after = answer.head.headers().value("retry-after");
             match verdict::of_status(answer.head.status(), retry_after, &answer.tap.captured, Lane::WebSocket) {
@@ -98,14 +105,16 @@ fn handshake(
     target: &Target,
     key: &str,
     token: u64,
+    allowance: &Allowance,
 ) -> Result<Dialled, NetError> {
     let patience = |limit| Patience { until: clock::now() + limit, client: Some(client.fd()) };
     let failed = |phase| move |cause| target.failed(phase, cause);
-    let mut stream = Stream::connect(&target.url, Protocol::WebSocket, patience(shared.limits.websocket_connect))?;
-    let head = target.head(shared, call);
-    stream.write_all(&head, patience(ANSWER_LIMIT)).map_err(failed(Phase::Send))?;
+    let connect = allowance.connecting(shared.limits.websocket_connect);
+    let mut stream = Stream::connect(&target.url, Protocol::WebSocket, patience(connect))?;
+    let head = target.head(&shared.jar, call);
+    stream.write_all(&head, patience(allowance.answer)).map_err(failed(Phase::Send))?;
     let (response, rest) =
-        fetch::read_head(&mut stream, patience(ANSWER_LIMIT), |status| status == 101 || fetch::is_answer(status))
+        fetch::read_head(&mut stream, patience(allowance.answer), |status| status == 101 || fetch::is_answer(status))
             .map_err(failed(Phase::Head))?;
     shared.jar.keep(call.sender.id(), &target.url, response.headers());
     if let Some(id) = call.sender.id() {

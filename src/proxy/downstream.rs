@@ -168,3 +168,23 @@ pub fn local_answer(status: u16, code: &str, message: &str) -> Vec<u8> {
     );
     [head.as_bytes(), body.as_bytes()].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::head;
+
+    #[test]
+    fn a_local_answer() {
+        for (status, reason) in [(503, "Service Unavailable"), (413, "Content Too Large"), (599, "Service Unavailable")]
+        {
+            let bytes = local_answer(status, "service_unavailable", "no \"room\"\n");
+            let (used, answer) = head::response(&bytes).unwrap().unwrap();
+            assert_eq!((answer.status(), answer.reason()), (status, reason));
+            let body = "{\"error\":{\"code\":\"service_unavailable\",\"message\":\"no \\\"room\\\"\\n\"}}";
+            assert_eq!(std::str::from_utf8(&bytes[used..]), Ok(body));
+            assert_eq!(answer.headers().value("content-length"), Some(body.len().to_string().as_str()));
+            assert!(!head::keeps_alive(1, answer.headers()));
+        }
+    }
+}

@@ -2,12 +2,13 @@
 //! Read this file first: it calls down to everything else in the proxy.
 
 use super::attempt::{self, Call, Sender};
+use super::budget::Allowance;
 use super::deliver::{Ended, Trace, client_fault, relay, unavailable};
 use super::downstream::{Client, NoRequest, Upload, local_answer};
 use super::journal::{Marker, Tag};
-use super::model::{self, FIRST_BYTE};
+use super::model;
 use super::route::{self, Class, Route, Stray};
-use super::{Shared, admission, check, guard, websocket};
+use super::{Shared, admission, check, guard, passage, websocket};
 use crate::net::NetError;
 use crate::sys::clock;
 use crate::wire::head::{self, Request};
@@ -58,8 +59,11 @@ fn one(shared: &Shared, client: &mut Client, request: &Request) -> Ended {
         let _ = client.write_all(&local_answer(505, "http_version", "HTTP/1.1 is spoken here."));
         return Ended::Close;
     }
-    if is_upgrade && route.class == Class::Model {
-        return websocket::serve(shared, client, request, &route);
+    if is_upgrade {
+        return match route.class {
+            Class::Model => websocket::serve(shared, client, request, &route),
+            Class::Check | Class::Auxiliary => passage::serve(shared, client, request, &route),
+        };
     }
     let mut upload = match Upload::new(request) {
         Ok(upload) if route.class == Class::Model => upload,
@@ -109,7 +113,7 @@ fn auxiliary(
     let sender = auxiliary_sender(shared, client, request, route);
     let call = Call { request, route, sender, drop_turn_state: false };
     trace.attempts = 1;
-    match attempt::http(shared, &call, upload, client, FIRST_BYTE) {
+    match attempt::http(shared, &call, upload, client, Allowance::alone(route.lane)) {
         Ok(answer) => relay(shared, client, answer, None, trace),
         Err(error) if error.client_gone() => client_fault(client, upload),
         Err(error) => {

@@ -239,6 +239,33 @@ mod tests {
     }
 
     #[test]
+    fn an_overload_is_short_whatever_it_asks_for() {
+        let t0 = Instant::now();
+        for (retry_after, wait) in [(None, 10), (Some(secs(77)), 77), (Some(secs(7_000)), 120), (Some(secs(0)), 1)] {
+            let mut health = Health::default();
+            let backoff = health.record(&Trouble::Overload { retry_after }, TOKEN, t0, UNIX);
+            assert_eq!(backoff, Some(Backoff::Overload(secs(wait))));
+            assert_eq!(health.usable(TOKEN, t0 + secs(wait)), Usable::Yes);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_keeps_nobody_out_for_ever() {
+        let t0 = Instant::now();
+        // The wall clock at the answer; the reset is an hour after `UNIX`.
+        for (unix, wait) in [(UNIX, 3_600), (0, UNIX + 3_600), (UNIX * 1_000, 1), (u64::MAX, 1)] {
+            let mut health = Health::default();
+            let quota = Trouble::Quota { resets_at: Some(UNIX + 3_600), retry_after: None };
+            health.record(&quota, TOKEN, t0, unix);
+            let wait = secs(wait).min(LONGEST_QUOTA);
+            // Once it is taken in, the wall clock may jump as it likes.
+            assert_eq!(health.usable(TOKEN, t0), Usable::After(t0 + wait), "{unix}");
+            health.has_quota();
+            assert_eq!(health.usable(TOKEN, t0), Usable::Yes, "the backend's own word ends it");
+        }
+    }
+
+    #[test]
     fn a_refused_login_ends_with_another_token() {
         let t0 = Instant::now();
         let mut health = Health::default();

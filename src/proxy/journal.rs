@@ -1,7 +1,8 @@
 //! The runtime log: 0.2.38's line format and markers (`original.md` D.10), one file for a run, readable by its user alone.
 //! Holds ids, names and numbers; callers give it no token, prompt, output or e-mail. Errors of the disk end nothing: the
-//! run matters more than its log. `read` reads it back.
+//! run matters more than its log. `find` finds it again and `read` reads it.
 
+pub mod find;
 pub mod read;
 
 use super::route::Lane;
@@ -12,7 +13,6 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::SystemTime;
 
 /// What is kept of earlier runs (spec S-70).
 const KEEP_LOGS: usize = 20;
@@ -39,6 +39,7 @@ pub enum Marker {
     TransportBackoff,
     OverloadBackoff,
     Health,
+    Inflight,
     InflightSaturated,
     LaneLimit,
     ActiveLimit,
@@ -84,6 +85,7 @@ impl Marker {
             Marker::TransportBackoff => "profile_transport_backoff",
             Marker::OverloadBackoff => "profile_overload_backoff",
             Marker::Health => "profile_health",
+            Marker::Inflight => "profile_inflight",
             Marker::InflightSaturated => "profile_inflight_saturated",
             Marker::LaneLimit => "runtime_proxy_lane_limit_reached",
             Marker::ActiveLimit => "runtime_proxy_active_limit_reached",
@@ -226,22 +228,13 @@ fn point(dir: &Path, log: &Path) -> io::Result<()> {
 /// Removes our own oldest logs beyond what is kept.
 fn sweep(dir: &Path, current: &Path) {
     let Ok(own) = current.metadata().map(|meta| meta.uid()) else { return };
-    let mut logs: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let Ok(meta) = entry.path().symlink_metadata() else { continue };
-        let is_log = name.starts_with(PREFIX) && name.ends_with(".log");
-        if is_log && meta.is_file() && meta.uid() == own && entry.path() != current {
-            logs.push((meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), meta.len(), entry.path()));
-        }
-    }
-    logs.sort_unstable_by_key(|(modified, ..)| std::cmp::Reverse(*modified));
+    let mut logs = find::own_logs(dir, own);
+    logs.retain(|log| log.path != current);
     let mut bytes = 0;
-    for (index, (_, len, path)) in logs.iter().enumerate() {
-        bytes += len;
+    for (index, log) in logs.iter().enumerate() {
+        bytes += log.len;
         if index + 1 >= KEEP_LOGS || bytes > KEEP_BYTES {
-            let _ = std::fs::remove_file(path);
+            let _ = std::fs::remove_file(&log.path);
         }
     }
 }

@@ -293,3 +293,6 @@ impl Ledger {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

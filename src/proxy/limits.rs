@@ -113,6 +113,7 @@ mod tests {
         }
         assert_eq!(with(&[("WEBSOCKET_ACTIVE_LIMIT", "1000000")]).websocket, 4_096);
         assert_eq!(with(&[("ACTIVE_REQUEST_LIMIT", "1")]).active, 1, "0.2.38 panics here");
+        assert_eq!(with(&[("SSE_LOOKAHEAD_TIMEOUT_MS", "50")]).hold, Duration::from_millis(50));
         assert_eq!(with(&[("STREAM_IDLE_TIMEOUT_MS", " 1500 ")]).stream_idle, Duration::from_millis(1500));
     }
 

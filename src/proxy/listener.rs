@@ -4,7 +4,7 @@
 use super::Shared;
 use super::downstream::{Client, local_answer};
 use super::exchange;
-use super::journal::Marker;
+use super::journal::{Journal, Marker};
 use crate::net::stream::Stream;
 use crate::sys::clock;
 use crate::sys::poll::{self, Watch};
@@ -44,6 +44,31 @@ struct Work {
     queue: VecDeque<Client>,
     workers: usize,
     waiting: usize,
+}
+
+/// What is done for one more connection with something to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// A worker waits for it.
+    Wake,
+    Start,
+    /// All work; one of them takes it when it is through.
+    Wait,
+    Refuse,
+}
+
+impl Work {
+    fn for_one_more(&self) -> Step {
+        if self.queue.len() >= MAX_QUEUE {
+            Step::Refuse
+        } else if self.waiting > self.queue.len() {
+            Step::Wake
+        } else if self.workers < MAX_WORKERS {
+            Step::Start
+        } else {
+            Step::Wait
+        }
+    }
 }
 
 pub fn start(shared: Arc<Shared>, listener: TcpListener) -> io::Result<()> {
@@ -118,7 +143,8 @@ fn prepare(socket: TcpStream) -> io::Result<Client> {
 impl Pool {
     fn serve(self: &Arc<Pool>, mut client: Client) {
         let mut work = lock(&self.work);
-        if work.queue.len() >= MAX_QUEUE {
+        let step = work.for_one_more();
+        if step == Step::Refuse {
             drop(work);
             self.shared.journal.note(Marker::QueueOverloaded, format_args!("reason=queue_full workers={MAX_WORKERS}"));
             // Best effort: this thread must not wait for anybody.
@@ -127,9 +153,9 @@ impl Pool {
             return;
         }
         work.queue.push_back(client);
-        if work.waiting >= work.queue.len() {
+        if step == Step::Wake {
             self.available.notify_one();
-        } else if work.workers < MAX_WORKERS {
+        } else if step == Step::Start {
             work.workers += 1;
             drop(work);
             let pool = Arc::clone(self);
@@ -145,11 +171,8 @@ impl Pool {
 
     fn work(&self) {
         while let Some(client) = self.next() {
-            // A bug in one exchange ends that exchange.
-            match catch_unwind(AssertUnwindSafe(|| exchange::serve(&self.shared, client))) {
-                Ok(Some(client)) => self.give_back(client),
-                Ok(None) => {}
-                Err(_) => self.shared.journal.note(Marker::WorkerPanic, format_args!("the exchange was dropped")),
+            if let Some(client) = contained(&self.shared.journal, || exchange::serve(&self.shared, client)) {
+                self.give_back(client);
             }
         }
     }
@@ -180,6 +203,53 @@ impl Pool {
     }
 }
 
+/// A bug in one exchange ends that exchange.
+fn contained<T>(journal: &Journal, exchange: impl FnOnce() -> Option<T>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(exchange)).unwrap_or_else(|_| {
+        journal.note(Marker::WorkerPanic, format_args!("the exchange was dropped"));
+        None
+    })
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::scratch::Scratch;
+
+    #[test]
+    fn one_more_connection() {
+        let client = || {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            prepare(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap()
+        };
+        let some = MAX_WORKERS - 1;
+        let table = [
+            (0, 0, 0, Step::Start),
+            (0, 1, 1, Step::Wake),
+            // Somebody was woken for each of those that wait; one more needs one more.
+            (1, 1, 1, Step::Start),
+            (1, 2, 2, Step::Wake),
+            (MAX_QUEUE - 1, some, 0, Step::Start),
+            (MAX_QUEUE - 1, MAX_WORKERS, 0, Step::Wait),
+            (MAX_QUEUE, MAX_WORKERS, 0, Step::Refuse),
+        ];
+        for (queued, workers, waiting, step) in table {
+            let work = Work { queue: (0..queued).map(|_| client()).collect(), workers, waiting };
+            assert_eq!(work.for_one_more(), step, "{queued} {workers} {waiting}");
+        }
+    }
+
+    #[test]
+    fn a_panic_ends_its_own_exchange() {
+        let dir = Scratch::new("contained");
+        let journal = Journal::open(dir.root());
+        assert_eq!(contained(&journal, || Some(1)), Some(1));
+        assert_eq!(contained::<u8>(&journal, || panic!("a bug")), None);
+        let log = std::fs::read_to_string(journal.path()).unwrap();
+        assert!(log.lines().count() == 1 && log.contains("worker_panic") && !log.contains("a bug"), "{log}");
+    }
 }

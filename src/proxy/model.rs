@@ -18,10 +18,6 @@ use crate::wire::head::Request;
 use crate::wire::json;
 use std::time::{Duration, Instant};
 
-/// With somebody else to ask, a silent upstream is left after this; a stream's head comes within a second or two.
-const FIRST_BYTE_OF_MANY: Duration = Duration::from_secs(30);
-/// Without, it may think as long as codex would wait; a compact call thinks for minutes.
-pub const FIRST_BYTE: Duration = Duration::from_secs(330);
 /// A client that names one writes it before its input, or sends a short body.
 const PEEK_BYTES: usize = 256 * 1024;
 const PEEK_LIMIT: Duration = Duration::from_secs(5);
@@ -43,16 +39,18 @@ pub fn serve(
     let turn_state_owner = claims.turn_state.and_then(|id| shared.ledger.owner(Key::TurnState(id)));
     // Nobody is known to own the response that is named: it may be anybody's.
     let unowned = claims.previous_response.is_some() && ask.owner.is_none();
-    let outcome = rotate::run(shared, tag, &mut ask, &mut trace.attempts, |id, credential, ask| {
+    let outcome = rotate::run(shared, tag, &mut ask, &mut trace.attempts, |id, credential, allowance| {
         let serving = shared.ledger.enter(id);
+        let lane = route.lane.name();
+        let fields = format_args!(
+            "profile={} count={} context={lane}_http event=acquire",
+            shared.name(id),
+            shared.ledger.inflight(id)
+        );
+        shared.journal.note(Marker::Inflight, fields);
         let drop_turn_state = turn_state_owner.is_some_and(|owner| owner != id);
         let call = Call { request, route, sender: Sender::Profile(id, credential), drop_turn_state };
-        let others = (ask.owner.is_none() || ask.movable) && shared.ledger.has_alternative(ask, id, &shared.wallet);
-        // After one silent account the time to move is over: the next may be as slow as the backend is.
-        let first = ask.tried.len() == 1;
-        let hurry = first && others && route.lane == Lane::Responses;
-        let first_byte = if hurry { FIRST_BYTE_OF_MANY } else { FIRST_BYTE };
-        let answer = match attempt::http(shared, &call, upload, client, first_byte) {
+        let answer = match attempt::http(shared, &call, upload, client, *allowance) {
             Ok(answer) => answer,
             Err(error) => return Tried::Failed(error),
         };

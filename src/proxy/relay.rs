@@ -204,3 +204,73 @@ pub fn collect(mut answer: Answer, shared: &Shared, limit: Duration) -> Result<C
     answer.release(shared);
     Ok(Collected { head, body })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::body::Framing;
+    use crate::wire::url::Url;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    /// Our end as the proxy has it, and the other one.
+    fn pair() -> (crate::net::stream::Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (crate::net::stream::Stream::plain(ours).unwrap(), listener.accept().unwrap().0)
+    }
+
+    /// What a relay comes to where the upstream says `said` and ends or stays silent, and codex stays or leaves.
+    fn ended(framing: Framing, said: &[u8], upstream_ends: bool, codex_leaves: bool) -> (End, String) {
+        let (stream, mut upstream) = pair();
+        let (downstream, codex) = pair();
+        let (_, response) = head::response(b"HTTP/1.1 200 OK\r\n\r\n").unwrap().unwrap();
+        let mut answer = Answer {
+            head: response,
+            tap: Tap::new(framing, false),
+            early: Vec::new(),
+            stream,
+            key: (None, String::new()),
+            reusable: true,
+            url: Url::parse("http://h").unwrap(),
+        };
+        upstream.write_all(said).unwrap();
+        let kept = (!upstream_ends).then_some(upstream);
+        let mut client = Client::new(downstream);
+        let codex = (!codex_leaves).then_some(codex);
+        let mut relayed = Relayed { end: End::Whole, bytes: 0, keep: true, first: None };
+        // Nothing but silence takes longer.
+        let idle = Duration::from_millis(if kept.is_some() && !codex_leaves { 50 } else { 20_000 });
+        let end = pump(&mut answer, &mut client, b"head ", idle, &mut relayed, |_| ());
+        drop((client, kept));
+        let mut heard = String::new();
+        if let Some(mut codex) = codex {
+            codex.read_to_string(&mut heard).unwrap();
+            assert_eq!(relayed.bytes, heard.len() as u64);
+        }
+        (end, heard)
+    }
+
+    #[test]
+    fn who_ended_it() {
+        let closed = || End::Upstream(Cause::Closed);
+        let table = [
+            ("all there", Framing::Length(2), "ok", false, End::Whole, "head ok"),
+            ("more than there should be", Framing::Length(2), "okay", false, End::Whole, "head ok"),
+            ("until it closes", Framing::UntilClose, "ok", true, End::Whole, "head ok"),
+            ("too short", Framing::Length(3), "ok", true, closed(), "head ok"),
+            ("chunks without their end", Framing::Chunked, "2\r\nok\r\n", true, closed(), "head 2\r\nok\r\n"),
+            ("silence", Framing::Length(3), "ok", false, End::Idle, "head ok"),
+        ];
+        for (name, framing, said, upstream_ends, end, heard) in table {
+            assert_eq!(ended(framing, said.as_bytes(), upstream_ends, false), (end, heard.to_owned()), "{name}");
+        }
+        assert_eq!(ended(Framing::Length(3), b"ok", false, true).0, End::Client);
+        let (end, _) = ended(Framing::Chunked, b"zz\r\n", false, false);
+        assert!(matches!(end, End::Upstream(Cause::Malformed(_))), "{end:?}");
+        assert_eq!(
+            [End::Whole, closed(), End::Client, End::Idle].map(|end| end.name()),
+            ["whole", "upstream", "client", "idle"]
+        );
+    }
+}

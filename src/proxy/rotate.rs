@@ -1,7 +1,7 @@
 //! Select and try, until something goes to codex or nobody is left (spec S-56). This is the loop, for every transport; the
 //! rules are in `select`, `verdict`, `health` and `budget`.
 
-use super::budget::Budget;
+use super::budget::{Allowance, Budget};
 use super::credentials::Credential;
 use super::journal::{Marker, Tag};
 use super::renew::{self, Renewed};
@@ -32,13 +32,14 @@ pub enum Outcome<T> {
     ClientGone,
 }
 
-/// Selects and tries until something goes to codex or nobody is left. `one` makes one try with a credential.
+/// Selects and tries until something goes to codex or nobody is left. `one` makes one try with a credential, within its
+/// allowance.
 pub fn run<T>(
     shared: &Shared,
     tag: Tag,
     ask: &mut Ask,
     attempts: &mut u32,
-    mut one: impl FnMut(ProfileId, Arc<Credential>, &Ask) -> Tried<T>,
+    mut one: impl FnMut(ProfileId, Arc<Credential>, &Allowance) -> Tried<T>,
 ) -> Outcome<T> {
     let mut budget = Budget::new(clock::now(), ask.owner.is_some() && !ask.movable);
     let mut refusal: Option<(Trouble, ProfileId, T)> = None;
@@ -72,7 +73,9 @@ pub fn run<T>(
             continue;
         };
         let token = credential.fingerprint;
-        match one(id, Arc::clone(&credential), ask) {
+        let others = (ask.owner.is_none() || ask.movable) && shared.ledger.has_alternative(ask, id, &shared.wallet);
+        let allowance = budget.allowance(clock::now(), tag.lane, others);
+        match one(id, Arc::clone(&credential), &allowance) {
             Tried::Commit(answer) => return Outcome::Won(id, answer),
             Tried::ClientGone => return Outcome::ClientGone,
             Tried::Failed(error) if error.client_gone() => return Outcome::ClientGone,

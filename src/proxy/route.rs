@@ -94,7 +94,8 @@ pub fn of(target: &str, secrets: &Secrets, is_upgrade: bool) -> Result<Route, St
     let below = below(rest, BACKEND_MOUNT).ok_or(Stray::UnknownMount)?;
     let check = below.split('?').next() == Some("/wham/accounts/check");
     let class = if check { Class::Check } else { Class::Auxiliary };
-    Ok(Route { lane: Lane::Standard, class, path: below.to_owned() })
+    let lane = if is_upgrade { Lane::WebSocket } else { Lane::Standard };
+    Ok(Route { lane, class, path: below.to_owned() })
 }
 
 /// The request target at the upstream: a base with `/backend-api` in it is the mount itself, another gets it appended, as
@@ -136,6 +137,7 @@ mod tests {
             ("/h/m/models?client_version=0.169.0", false, Standard, Model, "/codex/models?client_version=0.169.0"),
             ("/k/backend-api/wham/accounts/check", false, Standard, Check, "/wham/accounts/check"),
             ("/k/backend-api/wham/usage", false, Standard, Auxiliary, "/wham/usage"),
+            ("/k/backend-api/some/socket", true, WebSocket, Auxiliary, "/some/socket"),
             ("/k/backend-api/ps/mcp", false, Standard, Auxiliary, "/ps/mcp"),
             ("/k/backend-api/x?next=../y", false, Standard, Auxiliary, "/x?next=../y"),
         ];

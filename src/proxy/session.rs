@@ -5,12 +5,12 @@
 
 mod answered;
 mod asked;
-mod outbox;
 mod trouble;
 
 use super::Shared;
 use super::dial::{Link, Opening};
 use super::downstream::Client;
+use super::duplex::{Duplex, Moved, Outbox, Read};
 use super::journal::{Marker, Tag};
 use super::lane::Slot;
 use super::ledger::Serving;
@@ -18,15 +18,10 @@ use super::select::Ask;
 use super::tap::EVENT_PREFIX;
 use super::turn::Turn;
 use super::verdict::{Event, Trouble};
-use crate::sys::clock;
-use crate::sys::poll::{self, Watch};
 use crate::wire::Malformed;
 use crate::wire::frame::{self, From, Opcode, Part, Prefix, Reader};
-use outbox::{BUFFER, Outbox, Read, read};
 use std::time::{Duration, Instant};
 
-/// A small turn needs little.
-const FIRST_PIECE: usize = 4 * 1024;
 /// With somebody else to ask, an upstream that says nothing at all to a turn is left after this.
 const FIRST_EVENT: Duration = Duration::from_secs(30);
 /// Close codes of RFC 6455 7.4.1.
@@ -63,11 +58,8 @@ struct Session<'a> {
     generation: u32,
     from_client: Reader,
     from_upstream: Reader,
-    to_client: Outbox,
-    to_upstream: Outbox,
-    /// Bytes of codex that no part was made of yet.
-    client_in: Vec<u8>,
-    upstream_in: Vec<u8>,
+    /// What stays in it as read are bytes that no part was made of yet.
+    io: Duplex,
     /// A control frame under way: it is passed on whole, because the link may change between two reads.
     client_control: Vec<u8>,
     upstream_control: Vec<u8>,
@@ -75,8 +67,6 @@ struct Session<'a> {
     closing: bool,
     /// The beginning of the upstream's message under way.
     heard: Prefix,
-    /// How much is read at once.
-    piece: usize,
     /// A turn's place in its lane, and on its profile.
     place: Option<(Slot<'a>, Serving)>,
     /// That message was judged already.
@@ -96,15 +86,11 @@ pub fn run(shared: &Shared, client: &mut Client, opening: &Opening<'_>, mut link
         generation: 0,
         from_client: Reader::new(From::Client),
         from_upstream: Reader::new(From::Server),
-        to_client: Outbox::default(),
-        to_upstream: Outbox::default(),
-        client_in,
-        upstream_in,
+        io: Duplex::new(client_in, upstream_in),
         client_control: Vec::new(),
         upstream_control: Vec::new(),
         closing: false,
         heard: Prefix::new(EVENT_PREFIX),
-        piece: FIRST_PIECE,
         place: None,
         judged: None,
         turn: Turn::Idle,
@@ -112,7 +98,7 @@ pub fn run(shared: &Shared, client: &mut Client, opening: &Opening<'_>, mut link
     let over = session.pump();
     if matches!(over, Over::Upstream | Over::Bounced | Over::NoPlace) {
         // What codex was to hear before the end, it still hears.
-        let _ = session.client.write_all(session.to_client.rest());
+        let _ = session.client.write_all(session.io.to_client.rest());
     }
     session.tell_why(over);
     let name = shared.name(session.link.id);
@@ -140,56 +126,31 @@ impl Session<'_> {
             _ => return,
         };
         if self.from_upstream.at_boundary() {
-            let mut rest = self.to_client.rest().to_vec();
+            let mut rest = self.io.to_client.rest().to_vec();
             frame::write(&mut rest, Opcode::Close, None, &frame::close_payload(code, ""));
             let _ = self.client.write_all(&rest);
         }
     }
 
-    /// Writes what can be written, waits, reads what has come.
     fn step(&mut self) -> Result<(), Over> {
-        self.to_client.send(&mut self.client.stream).map_err(|()| Over::Client)?;
-        if self.to_upstream.send(&mut self.link.stream).is_err() {
-            // It may have said why before it went: that is still to be read, and its end after it.
-            self.to_upstream = Outbox::default();
-        }
-        let read_client = self.to_upstream.len() < BUFFER;
-        let read_upstream = self.to_client.len() < BUFFER;
-        let send_upstream = !self.to_upstream.is_empty();
-        let upstream = if read_upstream || send_upstream {
-            self.link.stream.watch(read_upstream, send_upstream)
-        } else {
-            // A hang-up that cannot be read yet would end every wait at once.
-            Watch::nothing()
+        let deadline = self.deadline();
+        let (client, upstream) = match self.io.turn(self.client, &mut self.link.stream, deadline) {
+            Moved::Read { client, upstream } => (client, upstream),
+            Moved::Late => return self.late(),
+            Moved::ClientGone => return Err(Over::Client),
+            Moved::Failed => return Err(Over::Idle),
         };
-        let mut watches = [self.client.stream.watch(read_client, !self.to_client.is_empty()), upstream];
-        let buffered = read_upstream && self.link.stream.buffered();
-        let deadline = if buffered { Some(clock::now()) } else { self.deadline() };
-        let told = poll::wait(&mut watches, deadline).map_err(|_| Over::Idle)?;
-        if !told && !buffered {
-            return self.late();
+        let generation = self.generation;
+        if client {
+            self.client_bytes()?;
         }
-        if watches[0].hung_up() && !(read_client && watches[0].readable()) {
-            return Err(Over::Client);
+        match upstream {
+            // What was read, and whatever became of it, was another link's.
+            _ if self.generation != generation => self.upstream_bytes(),
+            Read::Some => self.upstream_bytes(),
+            Read::None => Ok(()),
+            Read::End => self.upstream_broke(),
         }
-        if watches[0].readable() && read_client {
-            match read(&mut self.client.stream, &mut self.client_in, &mut self.piece) {
-                Read::Some => self.client_bytes()?,
-                Read::None => {}
-                Read::End => return Err(Over::Client),
-            }
-        }
-        if (watches[1].readable() || buffered) && read_upstream {
-            match read(&mut self.link.stream, &mut self.upstream_in, &mut self.piece) {
-                Read::Some => self.upstream_bytes()?,
-                Read::None => {}
-                Read::End => self.upstream_broke()?,
-            }
-        } else if watches[1].hung_up() && !read_upstream {
-            // It hung up while codex is slow: what it said is read first.
-            self.to_client.send_all(self.client)?;
-        }
-        Ok(())
     }
 
     /// Until when something must happen in this turn.
@@ -210,7 +171,7 @@ impl Session<'_> {
             Turn::Waiting(waiting) if waiting.heard_since.is_some() && waiting.holding => {
                 let bytes = waiting.held.len();
                 self.shared.journal.mark(self.tag, Marker::LookaheadTimeout, format_args!("bytes={bytes}"));
-                self.to_client.push(&waiting.release());
+                self.io.to_client.push(&waiting.release());
                 Ok(())
             }
             Turn::Waiting(waiting) if waiting.heard_since.is_none() && waiting.may_replay() && !waiting.patient => {
@@ -226,7 +187,7 @@ impl Session<'_> {
     }
 
     fn switch(&mut self, mut link: Link) {
-        self.upstream_in = std::mem::take(&mut link.early);
+        self.io.upstream_in = std::mem::take(&mut link.early);
         self.link = link;
         if let Some((_, busy)) = &mut self.place {
             *busy = self.shared.ledger.enter(self.link.id);
@@ -236,7 +197,7 @@ impl Session<'_> {
         self.upstream_control.clear();
         self.heard = Prefix::new(EVENT_PREFIX);
         self.judged = None;
-        self.to_upstream = Outbox::default();
+        self.io.to_upstream = Outbox::default();
     }
 }
 

@@ -19,6 +19,32 @@ pub enum Turn {
     Open { last: Instant },
 }
 
+/// What helps a turn that its account does not serve, before codex must hear of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Codex must hear of it.
+    None,
+    /// Its message is asked again elsewhere.
+    AskOthers,
+    AskOwner,
+    /// It hangs on a previous response: codex comes back with its full input, and that goes elsewhere.
+    BackToOthers,
+    BackToOwner,
+}
+
+/// `replayable`: the message has its full input and codex has heard nothing; `owner`: the session's account is known and
+/// was not asked.
+pub fn remedy(trouble: &Trouble, closing: bool, replayable: bool, owner: bool) -> Remedy {
+    match (trouble == &Trouble::ForeignContent, replayable) {
+        _ if closing => Remedy::None,
+        (true, _) if !owner => Remedy::None,
+        (true, true) => Remedy::AskOwner,
+        (true, false) => Remedy::BackToOwner,
+        (false, true) => Remedy::AskOthers,
+        (false, false) => Remedy::BackToOthers,
+    }
+}
+
 /// A message of codex as it comes: its frames, and its text.
 pub struct Asking {
     pub raw: Vec<u8>,
@@ -187,6 +213,28 @@ mod tests {
             at += used;
         }
         String::from_utf8(asking.text.bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn what_helps_a_turn_in_trouble() {
+        let quota = Trouble::Quota { resets_at: None, retry_after: None };
+        let foreign = Trouble::ForeignContent;
+        // Codex closes, the message can be sent again, the owner is known.
+        let table = [
+            (&quota, false, true, true, Remedy::AskOthers),
+            (&quota, false, false, true, Remedy::BackToOthers),
+            (&quota, true, true, true, Remedy::None),
+            (&Trouble::Transport, false, true, false, Remedy::AskOthers),
+            (&Trouble::Unauthorized, false, false, false, Remedy::BackToOthers),
+            (&foreign, false, true, true, Remedy::AskOwner),
+            (&foreign, false, false, true, Remedy::BackToOwner),
+            (&foreign, false, true, false, Remedy::None),
+            (&foreign, true, false, true, Remedy::None),
+        ];
+        for (trouble, closing, replayable, owner, expected) in table {
+            let is = remedy(trouble, closing, replayable, owner);
+            assert_eq!(is, expected, "{trouble:?} {closing} {replayable} {owner}");
+        }
     }
 
     #[test]

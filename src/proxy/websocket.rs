@@ -11,7 +11,7 @@ use super::route::{Lane, Route};
 use super::select::Ask;
 use super::{Shared, admission, relay, session};
 use crate::wire::handshake;
-use crate::wire::head::Request;
+use crate::wire::head::{Request, Response};
 
 pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Route) -> Ended {
     let key = match handshake::key(request) {
@@ -32,10 +32,7 @@ pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Ro
     let mut ask = Ask { owner: None, movable: true, ..shared.ledger.ask(&claims, false) };
     match dial::open(shared, client, &opening, &mut ask, trace.tag, &mut trace.attempts) {
         Outcome::Won(id, Dialled::Open(link, response)) => {
-            // Its key was codex's own, so its accept value is right.
-            let upgraded: &[(&str, &[u8])] = &[("connection", b"Upgrade"), ("upgrade", b"websocket")];
-            let switching = relay::head_for_codex(&response, &[], upgraded);
-            if client.write_all(&switching).is_err() {
+            if client.write_all(&switching(&response)).is_err() {
                 return Ended::Close;
             }
             trace.profile = Some(id);
@@ -58,4 +55,9 @@ pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Ro
         Outcome::Refused(_, Dialled::Open(..)) | Outcome::ClientGone => Ended::Close,
         Outcome::Nobody(error) => deliver::unavailable(client, &rotate::exhausted(error.as_ref())),
     }
+}
+
+/// The upstream's 101 for codex: its key was codex's own, so its accept value is right.
+pub fn switching(response: &Response) -> Vec<u8> {
+    relay::head_for_codex(response, &[], &[("connection", b"Upgrade"), ("upgrade", b"websocket")])
 }

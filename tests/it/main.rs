@@ -3,16 +3,20 @@
 // Names of protocols and products are words here, not code.
 #![allow(clippy::doc_markdown)]
 
+mod bad_input;
 mod choice;
 mod cli;
 mod completions;
 mod disable;
 mod doctor;
+mod figures;
 mod layers;
 mod limits;
 mod login;
+mod markers;
 mod memory;
 mod older;
+mod passage;
 mod persistence;
 mod profiles;
 mod proxy_guard;
@@ -21,6 +25,7 @@ mod proxy_tls;
 mod proxy_websocket;
 mod quota;
 mod rotation;
+mod rules;
 mod run;
 mod standin_probe;
 mod standin_self;

@@ -9,6 +9,7 @@ use super::support::standin::behave::{Behave, Cut, Framing, Point};
 use super::support::standin::record::Finished;
 use super::support::standin::script::{Kind, Script};
 use super::support::standin::tls::Ca;
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 const NAMES: [&str; 2] = ["alpha", "beta"];
@@ -16,11 +17,18 @@ const FULL: &str = r#"{"type":"response.create","model":"m","input":[]}"#;
 
 /// A backend with TLS, and a proxy that trusts it.
 fn start(name: &str) -> (Backend, Behind) {
+    start_with(name, Script::new(&NAMES))
+}
+
+fn start_with(name: &str, script: Script) -> (Backend, Behind) {
     let mut space = TestSpace::new(name);
     let ca = Ca::new(space.root());
-    let backend = Backend::start_tls(Script::new(&NAMES), &ca);
+    let backend = Backend::start_tls(script, &ca);
     space.profiles(&NAMES);
     space.use_backend(&backend);
+    for kind in ["HTTP", "WEBSOCKET"] {
+        space.env(&format!("PRODEX_RUNTIME_PROXY_{kind}_CONNECT_TIMEOUT_MS"), "600000");
+    }
     space.env("CODEX_CA_CERTIFICATE", ca.pem.to_str().expect("test paths are UTF-8"));
     let behind = Behind::inside(space, NAMES[0], &backend);
     Behind::wait_checked(&NAMES, &backend);
@@ -152,6 +160,27 @@ fn an_upstream_with_a_strange_certificate_is_503_in_clear_words() {
     assert!(answer.text().contains(&words), "{}", answer.text());
     assert!(backend.of("alpha", &Kind::Post).is_empty() && backend.of("beta", &Kind::Post).is_empty());
     behind.assert_nothing_left(0);
+}
+
+/// Alpha's account belongs to an address that takes a connection and says nothing; beta's to the backend. By the limits of
+/// one step alone nobody who asks would wait so long.
+#[test]
+fn a_black_hole_leaves_time_for_another_account() {
+    let hole = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let origin = format!("https://{}", hole.local_addr().expect("it is bound"));
+    let (backend, behind) = start_with("hole", Script::new(&NAMES).check("alpha", &origin, "NO_CONSTRAINT"));
+    let answer = behind.ask(&mut behind.client(), b"{}");
+    assert!(answer.whole && answer.text().contains("Hello from beta."), "{}", answer.text());
+    let log = behind.space.marked("upstream_connect_error");
+    assert!(log.len() == 1 && log[0].contains("profile=alpha phase=tls"), "{log:?}");
+    assert_eq!(backend.of("alpha", &Kind::Post).len(), 0);
+
+    // The same for a WebSocket.
+    let (_backend, behind) = start_with("holews", Script::new(&NAMES).check("alpha", &origin, "NO_CONSTRAINT"));
+    let mut client = behind.socket();
+    client.text(FULL);
+    let events = client.read_events().expect("a turn");
+    assert!(events.concat().contains("Hello from beta."), "{events:?}");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //! what to do about it. The log itself is `proxy::journal::read`'s.
 
 use super::Finding;
-use crate::proxy::journal::read::{self, NoLog, Spread, Summary};
+use crate::proxy::journal::find::{self, NoLog};
+use crate::proxy::journal::read::{self, Spread, Summary};
 use crate::screen::doctor::Panel;
 use crate::screen::panel::Value;
 use std::path::{Path, PathBuf};
@@ -50,10 +51,10 @@ pub struct Diagnosis {
 }
 
 impl Runtime {
-    /// Reads the latest log that the pointer in `dir` names.
+    /// Reads the latest log in `dir`.
     pub fn read(dir: &Path) -> Runtime {
-        let pointer = read::pointer(dir);
-        match read::latest(dir) {
+        let pointer = find::pointer(dir);
+        match find::latest(dir) {
             Ok(sample) => {
                 let summary = read::summarize(&sample.text);
                 let diagnosis = diagnose(&summary);

@@ -1,20 +1,9 @@
-//! The runtime log read back: the end of the latest one, counted. The log is untrusted text: anybody may have appended
+//! The runtime log read back: the end of it (`find` has it), counted. The log is untrusted text: anybody may have appended
 //! to it, it may be torn, and it may be 0.2.38's. Knows the form of a line, not what to think of the counts.
 
-use super::{Marker, POINTER};
-use crate::sys::user;
+use super::Marker;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 
-/// 0.2.38's sample: about 60 exchanges of ours at its verbosity, some 500 of the short kind.
-const SAMPLE: u64 = 128 * 1024;
-/// A path has at most 4,096 bytes on Linux.
-const MAX_POINTER: u64 = 4096 + 2;
 /// What is shown of the last marker (0.2.38's number).
 const LAST_CHARS: usize = 160;
 /// Different names that are counted, of markers and of reasons: today there are about 40, and foreign text may invent more.
@@ -34,80 +23,6 @@ const WORDS: [Marker; 7] = [
     Marker::Workspace,
     Marker::Exchange,
 ];
-
-/// The end of the latest log.
-pub struct Sample {
-    pub log: PathBuf,
-    /// Bytes of the whole file.
-    pub size: u64,
-    pub text: Vec<u8>,
-}
-
-pub enum NoLog {
-    /// Nothing ran behind the proxy here yet.
-    Never,
-    /// There is something, and it is not read; why.
-    Refused(String),
-}
-
-/// Where the pointer to the latest log stands.
-pub fn pointer(dir: &Path) -> PathBuf {
-    dir.join(POINTER)
-}
-
-/// Follows the pointer in `dir`. Both files must be regular ones of our own user and no links: a directory for temporary
-/// files belongs to everybody.
-pub fn latest(dir: &Path) -> Result<Sample, NoLog> {
-    let pointer = pointer(dir);
-    let (file, _) = match open_own(&pointer) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(NoLog::Never),
-        other => other.map_err(|error| refused(&pointer, &error))?,
-    };
-    let mut path = Vec::new();
-    file.take(MAX_POINTER).read_to_end(&mut path).map_err(|error| refused(&pointer, &error))?;
-    path.truncate(path.iter().position(|byte| *byte == b'\n').unwrap_or(path.len()));
-    let log = PathBuf::from(OsString::from_vec(path));
-    if !log.is_absolute() {
-        return Err(NoLog::Refused(format!("{} holds no path", pointer.display())));
-    }
-    let tail = || -> io::Result<(u64, Vec<u8>)> {
-        let (mut file, size) = open_own(&log)?;
-        let skipped = size.saturating_sub(SAMPLE);
-        file.seek(SeekFrom::Start(skipped))?;
-        let mut text = Vec::new();
-        file.take(SAMPLE).read_to_end(&mut text)?;
-        if skipped > 0 {
-            // It begins in the middle of a line.
-            let rest = text.iter().position(|byte| *byte == b'\n').map_or(text.len(), |at| at + 1);
-            text.drain(..rest);
-        }
-        Ok((size, text))
-    };
-    let (size, text) = tail().map_err(|error| refused(&log, &error))?;
-    Ok(Sample { log, size, text })
-}
-
-fn refused(path: &Path, error: &io::Error) -> NoLog {
-    NoLog::Refused(format!("{} is not read: {error}", path.display()))
-}
-
-/// Opens a regular file that is no link and belongs to us; with its length.
-fn open_own(path: &Path) -> io::Result<(File, u64)> {
-    // Before opening: a pipe would hang us.
-    let found = path.symlink_metadata()?;
-    if !found.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    if found.uid() != user::id() {
-        return Err(io::Error::other("it belongs to another user"));
-    }
-    let file = File::open(path)?;
-    let opened = file.metadata()?;
-    if (opened.dev(), opened.ino()) != (found.dev(), found.ino()) {
-        return Err(io::Error::other("it was replaced at this moment"));
-    }
-    Ok((file, opened.len()))
-}
 
 /// What happened, as far as the sample reaches.
 #[derive(Debug, Default, PartialEq)]
@@ -230,10 +145,11 @@ fn spread(mut values: Vec<u64>) -> Option<Spread> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::find::{NoLog, latest};
     use super::super::{Journal, Tag};
     use super::*;
     use crate::proxy::route::Lane;
-    use std::os::unix::fs::symlink;
+    use crate::state::scratch::Scratch;
 
     const STAMPED: &str = "[2026-11-25 07:16:03.123 +00:00] ";
 
@@ -241,25 +157,19 @@ mod tests {
         lines.iter().flat_map(|line| format!("{STAMPED}{line}\n").into_bytes()).collect()
     }
 
-    fn dir(name: &str) -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("prodex-journal-read-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).unwrap();
-        dir
-    }
-
     #[test]
     fn reads_what_the_journal_writes() {
-        let dir = dir("own");
-        assert!(matches!(latest(&dir), Err(NoLog::Never)));
-        let journal = Journal::open(&dir);
+        let scratch = Scratch::new("own");
+        let dir = scratch.root();
+        assert!(matches!(latest(dir), Err(NoLog::Never)));
+        let journal = Journal::open(dir);
         let tag = Tag { request: 1, lane: Lane::Responses };
         journal.line(format_args!("runtime proxy started listen_addr=127.0.0.1:1"));
         journal.mark(tag, Marker::QuotaBlocked, format_args!("profile=main reason=quota"));
         journal.note(Marker::ProfileCommit, format_args!("profile=second switched=true"));
         journal.note(Marker::Refused, format_args!("reason=origin path=/x"));
         journal.mark(tag, Marker::Exchange, format_args!("profile=second commit_ms=40 first_ms=41 bytes=9 end=whole"));
-        let sample = latest(&dir).ok().unwrap();
+        let sample = latest(dir).ok().unwrap();
         assert_eq!((sample.log.as_path(), sample.size), (journal.path(), sample.text.len() as u64));
         let summary = summarize(&sample.text);
         assert_eq!((summary.lines, summary.foreign, summary.moves), (5, 0, 1));
@@ -268,7 +178,6 @@ mod tests {
         assert_eq!(summary.commit_ms, Some(Spread { p50: 40, p99: 40, count: 1 }));
         assert_eq!(summary.first_ms, Some(Spread { p50: 41, p99: 41, count: 1 }));
         assert!(summary.last.unwrap().ends_with("end=whole"));
-        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
@@ -325,50 +234,6 @@ mod tests {
         let spread = spread((1..=200).rev().collect()).unwrap();
         assert_eq!((spread.p50, spread.p99, spread.count), (100, 198, 200));
         assert_eq!(super::spread(vec![]), None);
-    }
-
-    #[test]
-    fn ten_megabytes_are_read_from_their_end_only() {
-        let dir = dir("long");
-        let path = dir.join("log");
-        let line = format!("{STAMPED}overloaded profile=a\n");
-        std::fs::write(&path, line.repeat(10 * 1024 * 1024 / line.len())).unwrap();
-        std::fs::write(pointer(&dir), path.display().to_string()).unwrap();
-        let sample = latest(&dir).ok().unwrap();
-        assert!(sample.size > 10_000_000 && sample.text.len() as u64 <= SAMPLE);
-        let summary = summarize(&sample.text);
-        assert_eq!((summary.foreign, summary.count("overloaded")), (0, summary.lines));
-        // One line without an end, longer than the sample: nothing, and no trouble.
-        std::fs::write(&path, vec![b'x'; 10 * 1024 * 1024]).unwrap();
-        assert_eq!(summarize(&latest(&dir).ok().unwrap().text), Summary::default());
-        std::fs::remove_dir_all(dir).unwrap();
-    }
-
-    #[test]
-    fn believes_no_link_and_nothing_that_is_no_file() {
-        let dir = dir("links");
-        let reason = || match latest(&dir) {
-            Err(NoLog::Refused(reason)) => reason,
-            _ => String::new(),
-        };
-        let log = dir.join("log");
-        std::fs::write(&log, "x\n").unwrap();
-        std::fs::write(dir.join("real"), log.display().to_string()).unwrap();
-        symlink(dir.join("real"), pointer(&dir)).unwrap();
-        assert!(reason().ends_with("it is no regular file"), "{}", reason());
-        std::fs::remove_file(pointer(&dir)).unwrap();
-        for bad in ["", "\n", "relative/log\n", "\0"] {
-            std::fs::write(pointer(&dir), bad).unwrap();
-            assert!(reason().ends_with("holds no path"), "{}", reason());
-        }
-        for bad in ["/dev/zero\n", "/no/such/file\n", "/\n", "/\0\n"] {
-            std::fs::write(pointer(&dir), bad).unwrap();
-            assert!(reason().contains("is not read"), "{bad:?} {}", reason());
-        }
-        symlink(&log, dir.join("link")).unwrap();
-        std::fs::write(pointer(&dir), dir.join("link").display().to_string()).unwrap();
-        assert!(reason().ends_with("it is no regular file"));
-        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

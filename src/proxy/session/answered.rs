@@ -17,7 +17,7 @@ const MESSAGE_FAULTS: [u16; 5] = [1002, 1003, 1007, 1008, 1009];
 
 impl Session<'_> {
     pub(super) fn upstream_bytes(&mut self) -> Result<(), Over> {
-        let mut bytes = std::mem::take(&mut self.upstream_in);
+        let mut bytes = std::mem::take(&mut self.io.upstream_in);
         let mut at = 0;
         loop {
             let Ok(next) = self.from_upstream.next(&bytes[at..]) else { return self.upstream_broke() };
@@ -34,7 +34,7 @@ impl Session<'_> {
                     if opcode(&part) == Opcode::Close {
                         self.give_up_turn();
                     }
-                    self.to_client.push(&self.upstream_control);
+                    self.io.to_client.push(&self.upstream_control);
                     self.upstream_control.clear();
                 }
                 continue;
@@ -51,7 +51,7 @@ impl Session<'_> {
             }
         }
         bytes.drain(..at);
-        self.upstream_in = bytes;
+        self.io.upstream_in = bytes;
         Ok(())
     }
 
@@ -59,7 +59,7 @@ impl Session<'_> {
     fn give_up_turn(&mut self) {
         if let Turn::Waiting(waiting) = &mut self.turn {
             let held = waiting.release();
-            self.to_client.push(&held);
+            self.io.to_client.push(&held);
             self.turn = Turn::Idle;
             self.place = None;
         }
@@ -111,7 +111,7 @@ impl Session<'_> {
                 }
             }
         } else {
-            self.to_client.push(raw);
+            self.io.to_client.push(raw);
             if let Turn::Open { last } = &mut self.turn {
                 *last = clock::now();
                 if let Some(event) = self.judged.clone() {
@@ -135,10 +135,10 @@ impl Session<'_> {
             waiting.held.extend_from_slice(&bytes);
             if waiting.held.len() > HOLD_BYTES {
                 let held = waiting.release();
-                self.to_client.push(&held);
+                self.io.to_client.push(&held);
             }
         } else {
-            self.to_client.push(&bytes);
+            self.io.to_client.push(&bytes);
         }
     }
 
@@ -148,8 +148,8 @@ impl Session<'_> {
             return;
         };
         let mut waiting = *waiting;
-        self.to_client.push(&waiting.release());
-        self.to_client.push(&waiting.message_bytes);
+        self.io.to_client.push(&waiting.release());
+        self.io.to_client.push(&waiting.message_bytes);
         let id = self.link.id;
         record::commit(self.shared, self.tag, id, self.opening.session, true);
         if let Some(response) = waiting.response_id {

@@ -4,6 +4,7 @@ use super::trouble::Another;
 use super::{Over, Session, ends_its_frame, opcode};
 use crate::proxy::admission;
 use crate::proxy::affinity::Key;
+use crate::proxy::journal::Marker;
 use crate::proxy::route::Lane;
 use crate::proxy::select::{Ask, Decision, Why};
 use crate::proxy::turn::{self, Asking, Turn, Waiting};
@@ -16,7 +17,7 @@ const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
 impl Session<'_> {
     pub(super) fn client_bytes(&mut self) -> Result<(), Over> {
-        let mut bytes = std::mem::take(&mut self.client_in);
+        let mut bytes = std::mem::take(&mut self.io.client_in);
         let mut at = 0;
         while let Some((used, part)) = self.from_client.next(&bytes[at..]).map_err(Over::from_client)? {
             let raw = &bytes[at..at + used];
@@ -25,7 +26,7 @@ impl Session<'_> {
                 self.closing |= opcode(&part) == Opcode::Close;
                 self.client_control.extend_from_slice(raw);
                 if ends_its_frame(&part) {
-                    self.to_upstream.push(&self.client_control);
+                    self.io.to_upstream.push(&self.client_control);
                     self.client_control.clear();
                 }
                 continue;
@@ -44,11 +45,11 @@ impl Session<'_> {
                     }
                 }
                 // Codex asks one thing at a time; what else it says in a turn is passed on as it comes.
-                _ => self.to_upstream.push(raw),
+                _ => self.io.to_upstream.push(raw),
             }
         }
         bytes.drain(..at);
-        self.client_in = bytes;
+        self.io.client_in = bytes;
         Ok(())
     }
 
@@ -57,7 +58,7 @@ impl Session<'_> {
         let Turn::Asking(asking) = std::mem::replace(&mut self.turn, Turn::Idle) else { return Ok(()) };
         let text = asking.text.bytes();
         if json::peek_str(text, &["type"]).as_deref() != Some("response.create") {
-            self.to_upstream.push(&asking.raw);
+            self.io.to_upstream.push(&asking.raw);
             return Ok(());
         }
         let previous = json::peek_str(text, &["previous_response_id"]);
@@ -66,9 +67,15 @@ impl Session<'_> {
         self.turn = Turn::Waiting(Box::new(waiting));
         self.tag = self.shared.tag(Lane::WebSocket);
         match admission::admit(self.shared, self.tag, &self.opening.route.path) {
-            Ok(slot) => self.place = Some((slot, self.shared.ledger.enter(self.link.id))),
+            Ok(slot) => {
+                let id = self.link.id;
+                self.place = Some((slot, self.shared.ledger.enter(id)));
+                let (name, count) = (self.shared.name(id), self.shared.ledger.inflight(id));
+                let fields = format_args!("profile={name} count={count} context=websocket_session event=acquire");
+                self.shared.journal.note(Marker::Inflight, fields);
+            }
             Err(why) => {
-                self.to_client.push(&refusal(&why));
+                self.io.to_client.push(&refusal(&why));
                 return Err(Over::NoPlace);
             }
         }
@@ -99,7 +106,7 @@ impl Session<'_> {
         if owner.is_some_and(|owner| owner != self.link.id) {
             turn::leave_out_turn_state(&mut message);
         }
-        self.to_upstream.push(&message);
+        self.io.to_upstream.push(&message);
     }
 
     /// This link's profile has become unusable since it was opened, and somebody else is there.
@@ -121,4 +128,17 @@ fn refusal(why: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     frame::write(&mut bytes, Opcode::Text, None, event.as_bytes());
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_in_the_words_of_a_websocket() {
+        let bytes = refusal("no \"place\"");
+        let text = "{\"type\":\"error\",\"status\":503,\"error\":{\"code\":\"service_unavailable\",\"message\":\"no \\\"place\\\"\"}}";
+        // One whole text frame without a mask.
+        assert_eq!(bytes, [&[0x81, text.len() as u8], text.as_bytes()].concat());
+    }
 }

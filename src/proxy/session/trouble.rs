@@ -8,7 +8,7 @@ use crate::proxy::journal::Marker;
 use crate::proxy::renew::{self, Renewed};
 use crate::proxy::rotate::Outcome;
 use crate::proxy::select::Ask;
-use crate::proxy::turn::Turn;
+use crate::proxy::turn::{self, Remedy, Turn};
 use crate::proxy::verdict::Trouble;
 use crate::proxy::{ProfileId, record};
 use crate::sys::clock;
@@ -73,18 +73,15 @@ impl Session<'_> {
         if !matches!(trouble, Trouble::Unauthorized | Trouble::LoginUnsettled) || id == self.shared.launching {
             waiting.keep_refusal(trouble, said);
         }
-        if self.closing {
-            return self.pass_on(trouble);
-        }
-        let mut ask = Ask { movable: true, tried: waiting.tried.clone(), ..Ask::default() };
-        if *trouble == Trouble::ForeignContent {
-            // Only the account that encrypted it can help, if it was not asked already.
-            let owner = self.opening.session.and_then(|session| self.shared.ledger.owner(Key::Session(session)));
-            let Some(owner) = owner.filter(|owner| !waiting.tried.contains(owner)) else {
-                return self.pass_on(trouble);
-            };
-            ask = Ask { owner: Some(owner), tried: waiting.tried.clone(), ..Ask::default() };
-        }
+        // Only the account that encrypted it can read what is foreign to another.
+        let owner = self.opening.session.and_then(|session| self.shared.ledger.owner(Key::Session(session)));
+        let owner = owner.filter(|owner| !waiting.tried.contains(owner));
+        let who = match turn::remedy(trouble, self.closing, waiting.may_replay(), owner.is_some()) {
+            Remedy::None => return self.pass_on(trouble),
+            Remedy::AskOwner | Remedy::BackToOwner => Ask { owner, ..Ask::default() },
+            Remedy::AskOthers | Remedy::BackToOthers => Ask { movable: true, ..Ask::default() },
+        };
+        let mut ask = Ask { tried: waiting.tried.clone(), ..who };
         let elsewhere = if waiting.may_replay() {
             match self.another(&mut ask)? {
                 Another::Link(link) => {
@@ -135,7 +132,7 @@ impl Session<'_> {
                     Marker::Committed,
                     format_args!("profile={} refusal=true", self.shared.name(id)),
                 );
-                self.to_client.push(&said);
+                self.io.to_client.push(&said);
                 if *trouble == Trouble::Transport { Err(Over::Upstream) } else { Ok(()) }
             }
             None => Err(Over::Upstream),

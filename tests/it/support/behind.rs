@@ -153,6 +153,11 @@ impl Behind {
         behind.settled()
     }
 
+    /// The same in a space that the test has made.
+    pub fn over(space: TestSpace, launching: &str, wire: &Wire) -> Behind {
+        Behind::at(space, launching, wire.address).settled()
+    }
+
     /// The same in front of an address where nobody may listen.
     pub fn toward(name: &str, profiles: &[&str], upstream: SocketAddr) -> Behind {
         let mut space = TestSpace::new(name);

@@ -1,0 +1,117 @@
+use super::*;
+use crate::state::scratch::Scratch;
+
+const A: ProfileId = ProfileId(0);
+const B: ProfileId = ProfileId(1);
+const QUOTA: Trouble = Trouble::Quota { resets_at: None, retry_after: None };
+
+fn ledger(scratch: &Scratch) -> Ledger {
+    let accounts = ["a".to_owned(), "b".to_owned()];
+    Ledger::new(&accounts, A, Share::open(&scratch.config()))
+}
+
+#[test]
+fn another_profile_becomes_the_current_one_when_the_one_before_cannot_serve() {
+    let scratch = Scratch::new("current");
+    let ledger = ledger(&scratch);
+    assert_eq!(ledger.commit(B, None).before, None, "an owner's chain moves nobody else");
+    ledger.record(A, &QUOTA, Lane::Responses, 0);
+    assert_eq!(ledger.commit(A, None).before, None, "it serves, whatever was said of it");
+    assert_eq!(ledger.commit(B, None).before, Some(A));
+    assert_eq!(ledger.commit(B, None).before, None);
+    assert_eq!(ledger.commit(A, None).before, None, "the new one still serves");
+}
+
+#[test]
+fn what_claims_ask_for() {
+    let scratch = Scratch::new("claims");
+    let ledger = ledger(&scratch);
+    ledger.learn(Key::Response("r"), B);
+    ledger.learn(Key::TurnState("t"), A);
+    ledger.learn(Key::Session("s"), B);
+    let claims = |response: &'static str, turn_state: &'static str, session: &'static str| Claims {
+        previous_response: (!response.is_empty()).then(|| response.into()),
+        turn_state: (!turn_state.is_empty()).then_some(turn_state),
+        session: (!session.is_empty()).then_some(session),
+    };
+    // Response, turn state, session, session-scoped; owner, movable, session.
+    let table = [
+        ("nothing: fresh work", claims("", "", ""), false, None, true, None),
+        ("a session is a preference", claims("", "", "s"), false, None, true, Some(B)),
+        ("on a session-scoped route it decides", claims("", "", "s"), true, Some(B), true, Some(B)),
+        ("a turn state decides, with full input", claims("", "t", "s"), false, Some(A), true, Some(B)),
+        ("a response decides above all", claims("r", "t", ""), false, Some(B), false, None),
+        ("one that nobody owns may be anybody's", claims("x", "", ""), false, None, false, None),
+        ("or the turn state's", claims("x", "t", ""), true, Some(A), false, None),
+    ];
+    for (name, claims, by_session, owner, movable, session) in table {
+        let expected = Ask { owner, movable, session, tried: Vec::new() };
+        assert_eq!(ledger.ask(&claims, by_session), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_session_bounces_four_times_until_it_is_answered() {
+    let scratch = Scratch::new("bounces");
+    let ledger = ledger(&scratch);
+    assert_eq!([1, 2, 3, 4, 5].map(|_| ledger.bounce("s", 4)), [true, true, true, true, false]);
+    assert!(ledger.bounce("t", 4), "another one's count");
+    let serving = ledger.enter(A);
+    ledger.succeed(&serving, Lane::WebSocket, Some("s"));
+    assert!(ledger.bounce("s", 4));
+    for n in 0..2 * MAX_BOUNCING {
+        assert!(ledger.bounce(&n.to_string(), 4));
+    }
+    assert!(ledger.lock().bounces.len() <= MAX_BOUNCING);
+}
+
+/// `cargo test --release --lib -- --ignored --nocapture figures_of_selection`
+#[test]
+#[ignore = "measures; run by hand in a release build"]
+fn figures_of_selection() {
+    use crate::proxy::affinity::{MAX_RESPONSES, MAX_SESSIONS, MAX_TURN_STATES};
+    let scratch = Scratch::new("figures");
+    let accounts: Vec<String> = (0..10).map(|n| format!("account-{n}")).collect();
+    let ledger = Ledger::new(&accounts, A, Share::open(&scratch.config()));
+    let wallet = Wallet::new((0..10).map(|n| scratch.path(&n.to_string())));
+    let inside: Vec<Serving> = (0..40).map(|n| ledger.enter(ProfileId(n % 10))).collect();
+    ledger.record(A, &QUOTA, Lane::Responses, 0);
+    ledger.record(B, &Trouble::Transport, Lane::Responses, 0);
+    let rounds = 100_000_u32;
+    let measure = |what: &str, work: &dyn Fn(u32)| {
+        let best = (0..5).map(|_| {
+            let began = clock::now();
+            (0..rounds).for_each(work);
+            began.elapsed() / rounds
+        });
+        println!("{what}: {:?}", best.min().unwrap_or_default());
+    };
+    let claims = |n: u32| Claims {
+        previous_response: Some(format!("resp_{:032}", n as usize % MAX_RESPONSES).into()),
+        ..Claims::default()
+    };
+    for filled in [false, true] {
+        if filled {
+            for n in 0..MAX_RESPONSES {
+                ledger.learn(Key::Response(&format!("resp_{n:032}")), B);
+            }
+            for n in 0..MAX_SESSIONS.max(MAX_TURN_STATES) {
+                ledger.learn(Key::Session(&format!("session-{n:032}")), B);
+                ledger.learn(Key::TurnState(&format!("{n:0400}")), B);
+            }
+        }
+        println!("{} bindings", if filled { "16,384 + 4,096 + 4,096" } else { "no" });
+        measure("  fresh work, 10 profiles", &|_| {
+            let Decision::Use(id, _) = ledger.select(&Ask::default(), Lane::Responses, &wallet) else {
+                panic!("nobody")
+            };
+            assert_ne!(id, A);
+        });
+        measure("  a chain: whose it is, and selection", &|n| {
+            let ask = ledger.ask(&claims(n), false);
+            assert_eq!(ask.owner.is_some(), filled);
+            ledger.select(&ask, Lane::Responses, &wallet);
+        });
+    }
+    drop(inside);
+}
