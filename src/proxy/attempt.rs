@@ -8,7 +8,7 @@ use super::downstream::{Client, Upload};
 use super::route::{Class, Route};
 use super::tap::{CAPTURE, Tap};
 use super::target::Target;
-use super::{ProfileId, Shared};
+use super::{ProfileId, Shared, journal};
 use crate::net::stream::{self, Stream};
 use crate::net::tls::Protocol;
 use crate::net::{Cause, NetError, Patience, Phase};
@@ -164,6 +164,7 @@ fn talk(
         if whole && !was_whole {
             was_whole = true;
             until = clock::now() + first_byte;
+            journal::flush();
         }
         let failed = |cause| Err(Silence { cause, phase: if whole { Phase::Head } else { Phase::Send }, heard });
         let wants_body = !upload.is_done() && upload.bytes.len() - sent_body < READ_AHEAD;

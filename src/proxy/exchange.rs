@@ -88,6 +88,7 @@ fn one(shared: &Shared, client: &mut Client, request: &Request) -> Ended {
         Ok(slot) => slot,
         Err(why) => return unavailable(client, &why),
     };
+    let _gathering = shared.journal.gather();
     let ended = match route.class {
         Class::Model => model::serve(shared, client, request, &route, &mut upload, &mut trace),
         Class::Check if request.method() == "GET" => {

@@ -7,12 +7,13 @@ pub mod read;
 
 use super::route::Lane;
 use crate::sys::clock;
+use std::cell::RefCell;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is kept of earlier runs (spec S-70).
 const KEEP_LOGS: usize = 20;
@@ -132,13 +133,59 @@ impl Tag {
 }
 
 pub struct Journal {
-    file: Mutex<Option<Log>>,
+    sink: Sink,
     path: PathBuf,
 }
+
+type Sink = Arc<Mutex<Option<Log>>>;
 
 struct Log {
     file: File,
     written: u64,
+}
+
+thread_local! {
+    /// Lines that this thread keeps back, and where they go.
+    static KEPT: RefCell<Option<(Sink, String)>> = const { RefCell::new(None) };
+}
+
+/// Lines of an exchange longer than this go out at once.
+const MAX_KEPT: usize = 8 * 1024;
+
+/// The lines of this thread are kept back until [`flush`], or until this is dropped: an exchange writes its log while it
+/// waits for somebody, not while codex waits for it.
+#[must_use]
+pub struct Gathering(());
+
+impl Drop for Gathering {
+    fn drop(&mut self) {
+        flush();
+        KEPT.take();
+    }
+}
+
+/// What this thread has kept back is written; costs nothing when there is nothing.
+pub fn flush() {
+    KEPT.with(|kept| {
+        if let Ok(mut kept) = kept.try_borrow_mut()
+            && let Some((sink, lines)) = kept.as_mut().filter(|(_, lines)| !lines.is_empty())
+        {
+            write(sink, lines);
+            lines.clear();
+        }
+    });
+}
+
+fn write(sink: &Sink, lines: &str) {
+    let mut file = sink.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(log) = file.as_mut() {
+        log.written += lines.len() as u64;
+        if log.written > MAX_BYTES {
+            *file = None;
+        } else {
+            let _ = log.file.write_all(lines.as_bytes());
+        }
+    }
 }
 
 impl Journal {
@@ -152,7 +199,7 @@ impl Journal {
             // The pointer is a convenience: in a shared directory somebody else may hold the name.
             let _ = point(dir, &path);
         }
-        Journal { file: Mutex::new(file.map(|file| Log { file, written: 0 })), path }
+        Journal { sink: Arc::new(Mutex::new(file.map(|file| Log { file, written: 0 }))), path }
     }
 
     pub fn path(&self) -> &Path {
@@ -171,15 +218,24 @@ impl Journal {
 
     pub fn line(&self, text: fmt::Arguments<'_>) {
         let line = format!("[{}] {}\n", stamp(clock::unix_millis()), clean(&text.to_string()));
-        let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(log) = file.as_mut() {
-            log.written += line.len() as u64;
-            if log.written > MAX_BYTES {
-                *file = None;
-            } else {
-                let _ = log.file.write_all(line.as_bytes());
-            }
+        let kept = KEPT.with(|kept| {
+            // A panic in the middle of this writes its own line.
+            let mut kept = kept.try_borrow_mut().ok()?;
+            let (_, lines) = kept.as_mut()?;
+            lines.push_str(&line);
+            Some(lines.len())
+        });
+        match kept {
+            None => write(&self.sink, &line),
+            Some(MAX_KEPT..) => flush(),
+            Some(_) => {}
         }
+    }
+
+    /// From here on.
+    pub fn gather(&self) -> Gathering {
+        KEPT.replace(Some((Arc::clone(&self.sink), String::new())));
+        Gathering(())
     }
 }
 

@@ -5,6 +5,7 @@ use super::Shared;
 use super::attempt::Answer;
 use super::cookies;
 use super::downstream::Client;
+use super::journal;
 use super::tap::{CAPTURE, Tap};
 use crate::net::{Cause, NetError, Patience, Phase, stream};
 use crate::sys::clock;
@@ -123,6 +124,7 @@ fn pump(
             return End::Whole;
         }
         if !(drained && eager) {
+            journal::flush();
             // An upstream that hung up would end every wait for a slow codex at once: it is not asked meanwhile.
             let upstream = if drained { answer.stream.watch(true, false) } else { Watch::nothing() };
             let mut watches = [upstream, client.stream.watch(false, !drained)];
