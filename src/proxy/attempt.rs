@@ -98,7 +98,7 @@ pub fn http(
     }
     let connect = allowance.connecting(shared.limits.connect + TLS_LIMIT);
     let patience = Patience { until: clock::now() + connect, client: Some(client.fd()) };
-    let stream = Stream::connect(&target.url, Protocol::Http, patience)?;
+    let stream = shared.connections.open(&target.url, Protocol::Http, patience)?;
     match talk(stream, &head, upload, client, allowance.answer) {
         Ok(spoken) => finish(shared, call, &target, key, spoken),
         Err(silence) => Err(target.failed(silence.phase, silence.cause)),

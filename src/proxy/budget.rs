@@ -17,6 +17,9 @@ const ALWAYS: u32 = 2;
 /// Connecting is cut short for the sake of others, but not below this: one lost SYN is sent again after 1 s.
 const LEAST_CONNECT: Duration = Duration::from_secs(1);
 
+/// A network is slow for all: so many times what the last connection took is no sign of a black hole.
+const PATIENT: u32 = 2;
+
 /// A silent upstream that is connected has the request: it may be at work on it, and what it does is paid for. Somebody else
 /// would do it again, without the prompt cache. So what is left of the budget does not count here: it is left once, after
 /// what no stream's head takes (a second or two is usual), and the next may be as slow as the backend is.
@@ -73,14 +76,15 @@ impl Budget {
 
     /// For the attempt that was just taken; `others`: somebody else could serve as well. Connecting may take half of what
     /// is left, so that a black hole leaves time for the next, and that one for a third. Whoever is the last that the time
-    /// allows has all of it: a slow network still works.
-    pub fn allowance(&self, now: Instant, lane: Lane, others: bool) -> Allowance {
+    /// allows has all of it: a slow network still works. `pace` is what connecting takes here (codex's own calls come
+    /// before its first turn): who is no slower than that is not left for it.
+    pub fn allowance(&self, now: Instant, lane: Lane, others: bool, pace: Duration) -> Allowance {
         let alone = Allowance::alone(lane);
         if !others {
             return alone;
         }
         let left = self.max_time.saturating_sub(self.elapsed(now));
-        let share = LEAST_CONNECT.max(left / 2);
+        let share = LEAST_CONNECT.max(left / 2).max(pace.saturating_mul(PATIENT));
         let is_last = self.attempts >= self.max_attempts || self.attempts >= ALWAYS && share >= left;
         let answer = match lane {
             Lane::Responses if self.attempts == 1 => ANSWER_OF_MANY,
@@ -137,9 +141,16 @@ mod tests {
             assert_eq!((0..attempts).filter(|_| budget.take(t0)).count(), attempts, "{name}");
             let now = t0 + ms(gone);
             let expected = |answer| Allowance { connect: connect.map(ms), answer: secs(answer) };
-            assert_eq!(budget.allowance(now, Lane::Responses, others), expected(answer), "{name}");
-            assert_eq!(budget.allowance(now, Lane::WebSocket, others), expected(handshake), "{name}");
-            assert_eq!(budget.allowance(now, Lane::Compact, others), expected(330), "{name}: it thinks for minutes");
+            let allowed = |lane| budget.allowance(now, lane, others, ms(40));
+            assert_eq!(allowed(Lane::Responses), expected(answer), "{name}");
+            assert_eq!(allowed(Lane::WebSocket), expected(handshake), "{name}");
+            assert_eq!(allowed(Lane::Compact), expected(330), "{name}: it thinks for minutes");
+        }
+        let mut budget = Budget::new(t0, false);
+        budget.take(t0);
+        for (pace, connect) in [(0, 1500), (700, 1500), (1200, 2400), (20_000, 40_000)] {
+            let allowed = budget.allowance(t0, Lane::Responses, true, ms(pace));
+            assert_eq!(allowed.connect, Some(ms(connect)), "where connecting takes {pace} ms");
         }
     }
 }

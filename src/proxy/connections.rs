@@ -1,9 +1,13 @@
-//! Upstream connections that wait for their next request. One profile's are never given to another.
+//! Upstream connections: opened, and kept for their next request. One profile's are never given to another.
 
 use super::ProfileId;
 use crate::net::stream::Stream;
+use crate::net::tls::Protocol;
+use crate::net::{NetError, Patience};
 use crate::sys::clock;
+use crate::wire::url::Url;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,9 +22,24 @@ pub type Key = (Option<ProfileId>, String);
 #[derive(Default)]
 pub struct Connections {
     idle: Mutex<HashMap<Key, Vec<(Stream, Instant)>>>,
+    /// Milliseconds that the last one took which was opened.
+    pace: AtomicU64,
 }
 
 impl Connections {
+    pub fn open(&self, url: &Url, protocol: Protocol, patience: Patience) -> Result<Stream, NetError> {
+        let began = clock::now();
+        let stream = Stream::connect(url, protocol, patience)?;
+        let took = clock::now().saturating_duration_since(began).as_millis();
+        self.pace.store(u64::try_from(took).unwrap_or(u64::MAX), Ordering::Relaxed);
+        Ok(stream)
+    }
+
+    /// How long connecting takes on this network; 0 while that is not known.
+    pub fn pace(&self) -> Duration {
+        Duration::from_millis(self.pace.load(Ordering::Relaxed))
+    }
+
     /// The connection that was used last, if it is still good.
     pub fn take(&self, key: &Key) -> Option<Stream> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);

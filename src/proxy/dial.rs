@@ -110,7 +110,7 @@ fn handshake(
     let patience = |limit| Patience { until: clock::now() + limit, client: Some(client.fd()) };
     let failed = |phase| move |cause| target.failed(phase, cause);
     let connect = allowance.connecting(shared.limits.websocket_connect);
-    let mut stream = Stream::connect(&target.url, Protocol::WebSocket, patience(connect))?;
+    let mut stream = shared.connections.open(&target.url, Protocol::WebSocket, patience(connect))?;
     let head = target.head(&shared.jar, call);
     stream.write_all(&head, patience(allowance.answer)).map_err(failed(Phase::Send))?;
     let (response, rest) =

@@ -74,7 +74,7 @@ pub fn run<T>(
         };
         let token = credential.fingerprint;
         let others = (ask.owner.is_none() || ask.movable) && shared.ledger.has_alternative(ask, id, &shared.wallet);
-        let allowance = budget.allowance(clock::now(), tag.lane, others);
+        let allowance = budget.allowance(clock::now(), tag.lane, others, shared.connections.pace());
         match one(id, Arc::clone(&credential), &allowance) {
             Tried::Commit(answer) => return Outcome::Won(id, answer),
             Tried::ClientGone => return Outcome::ClientGone,
