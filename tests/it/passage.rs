@@ -4,6 +4,8 @@
 use crate::support::behind::{Behind, Peer, Wire, until};
 use crate::support::standin::frame::{accept_key, frame};
 
+use std::time::Duration;
+
 const NAMES: [&str; 2] = ["alpha", "beta"];
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
@@ -101,6 +103,27 @@ fn who_leaves_takes_the_other_along() {
     assert!(sending.join().expect("a thread").is_err(), "somebody took it all");
     drop(client);
     behind.assert_nothing_left(0);
+}
+
+#[test]
+fn who_reads_slowly_holds_the_other_up_and_costs_no_memory() {
+    let (wire, behind) = start("slowly");
+    for from_upstream in [true, false] {
+        let (mut client, mut upstream) = pair(&behind, &wire);
+        let (from, to) = if from_upstream { (&mut upstream, &mut client) } else { (&mut client, &mut upstream) };
+        let bytes = vec![b'x'; 64 << 20];
+        let before = behind.memory();
+        let sending = from.send_aside(bytes.clone());
+        // The whole would have passed in a fraction of this.
+        for _ in 0..40 {
+            let grown = behind.memory().saturating_sub(before);
+            assert!(grown < 4 * 1024, "{grown} KiB more for what nobody reads");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(!sending.is_finished(), "64 MiB went somewhere");
+        assert!(to.exactly(bytes.len()) == bytes);
+        sending.join().expect("no panic").expect("all is taken");
+    }
 }
 
 #[test]
