@@ -122,6 +122,24 @@ pub const COMMANDS: &[Spec] = &[
         ..spec(&["profile", "reserve"], "Keep a part of a profile's quota back")
     },
     Spec {
+        arguments: &[
+            argument("FILE", "File to make, - for stdout"),
+            argument("[NAME]...", "Profiles to put into it (default: all)"),
+        ],
+        more: "Login, config.toml, AGENTS.md, prompts, rules, skills and agents of each profile; no history. The file holds\n\
+               credentials, unencrypted: `prodex profile export - | age -p > FILE`.",
+        ..spec(&["profile", "export"], "Write profiles, logins included, into one file for another machine")
+    },
+    Spec {
+        arguments: &[
+            argument("FILE", "File that `profile export` made, - for stdin"),
+            argument("[NAME]...", "Profiles to take from it (default: all)"),
+        ],
+        flags: &[option("as", "NAME", "Give the one profile that is taken this name")],
+        more: "Replaces nothing: a name or an account that is here already is refused.",
+        ..spec(&["profile", "import"], "Make profiles from a file of `profile export`")
+    },
+    Spec {
         arguments: &[argument("[NAME]", "Profile to make active")],
         flags: &[profile("The same, as a flag")],
         ..spec(&["use"], "Make a profile the active one")

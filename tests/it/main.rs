@@ -26,4 +26,5 @@ mod standin_self;
 mod support;
 mod terminal;
 mod tls;
+mod transfer;
 mod way_out;
