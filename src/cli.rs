@@ -37,6 +37,11 @@ pub enum Command {
         name: String,
         percent: u8,
     },
+    ProfileExport {
+        file: OsString,
+        names: Vec<String>,
+    },
+    ProfileImport(ProfileImport),
     /// `use NAME`, `use -p NAME`, `profile use NAME`, `profile use -p NAME`.
     Use {
         name: String,
@@ -72,6 +77,13 @@ pub struct ProfileAdd {
     pub copy_from: Option<OsString>,
     pub copy_current: bool,
     pub activate: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProfileImport {
+    pub file: OsString,
+    pub names: Vec<String>,
+    pub rename: Option<String>,
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "one per switch of the command line")]
@@ -160,6 +172,12 @@ impl Given {
         }
     }
 
+    fn file_and_names(&mut self) -> Result<(OsString, Vec<String>), Error> {
+        let mut words = std::mem::take(&mut self.words).into_iter();
+        let file = words.next().unwrap_or_default();
+        Ok((file, words.map(|word| text(word, "the profile name")).collect::<Result<_, _>>()?))
+    }
+
     fn conflict(&self, one: &str, other: &str, spec: &Spec) -> Result<(), Error> {
         if self.has(one) && self.has(other) {
             return Err(wrong(&format!("--{one} and --{other} exclude each other"), spec));
@@ -203,7 +221,8 @@ fn read(spec: &'static Spec, parser: &mut lexopt::Parser) -> Result<Option<Given
         let value = if flag.value.is_some() { value(flag, parser, spec)? } else { OsString::new() };
         given.flags.push((flag.long, value));
     }
-    if given.words.len() > spec.arguments.len() {
+    let many = spec.arguments.last().is_some_and(|last| last.name.ends_with("..."));
+    if given.words.len() > spec.arguments.len() && !many {
         let extra = given.words.last().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
         return Err(wrong(&format!("unexpected argument '{}'", shown(&extra)), spec));
     }
@@ -267,6 +286,14 @@ fn meaning(spec: &'static Spec, mut given: Given) -> Result<Command, Error> {
             delete_home: given.has("delete-home"),
             name: given.profile(spec)?.unwrap_or_default(),
         },
+        ["profile", "export"] => {
+            let (file, names) = given.file_and_names()?;
+            Command::ProfileExport { file, names }
+        }
+        ["profile", "import"] => {
+            let (file, names) = given.file_and_names()?;
+            Command::ProfileImport(ProfileImport { file, names, rename: given.text("as")? })
+        }
         ["profile", verb @ ("disable" | "enable")] => {
             Command::ProfileSwitch { disabled: *verb == "disable", name: given.profile(spec)?.unwrap_or_default() }
         }

@@ -71,6 +71,10 @@ const fn known(name: &'static str, about: &'static str) -> Argument {
     Argument { name, about, offers: Offers::Profiles }
 }
 
+const fn file(about: &'static str) -> Argument {
+    Argument { offers: Offers::Files, ..argument("FILE", about) }
+}
+
 /// What goes to codex.
 const fn rest(about: &'static str) -> Argument {
     Argument { offers: Offers::Files, ..argument("[CODEX_ARG]...", about) }
@@ -146,6 +150,24 @@ pub const COMMANDS: &[Spec] = &[
         more: "Fresh work leaves the profile when so much is left. What belongs to it goes on there, and `-p NAME` may use\n\
                all of it.",
         ..spec(&["profile", "reserve"], "Keep a part of a profile's quota back")
+    },
+    Spec {
+        arguments: &[
+            file("File to make, - for stdout"),
+            argument("[NAME]...", "Profiles to put into it (default: all)"),
+        ],
+        more: "Login, config.toml, AGENTS.md, prompts, rules, skills and agents of each profile; no history. The file holds\n\
+               credentials, unencrypted: `prodex profile export - | age -p > FILE`.",
+        ..spec(&["profile", "export"], "Write profiles, logins included, into one file for another machine")
+    },
+    Spec {
+        arguments: &[
+            file("File that `profile export` made, - for stdin"),
+            argument("[NAME]...", "Profiles to take from it (default: all)"),
+        ],
+        flags: &[option("as", "NAME", "Give the one profile that is taken this name")],
+        more: "Replaces nothing: a name or an account that is here already is refused.",
+        ..spec(&["profile", "import"], "Make profiles from a file of `profile export`")
     },
     Spec {
         arguments: &[known("[NAME]", "Profile to make active")],

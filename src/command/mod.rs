@@ -7,6 +7,7 @@ pub mod preflight;
 pub mod profile;
 pub mod quota;
 pub mod run;
+pub mod transfer;
 pub mod why;
 
 use crate::cli::{self, Command};
@@ -52,6 +53,8 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Outcome {
         Command::ProfileRemove { name, delete_home } => profile::remove(&config, &name, delete_home, out),
         Command::ProfileSwitch { name, disabled } => profile::switch(&config, &name, disabled, out),
         Command::ProfileReserve { name, percent } => profile::reserve(&config, &name, percent, out),
+        Command::ProfileExport { file, names } => transfer::export(&config, &file, &names, out),
+        Command::ProfileImport(args) => transfer::import(&config, &args, out),
         Command::Use { name } => profile::use_profile(&config, &name, out),
         Command::Current { json } => profile::current(&config, json, out),
         Command::Login { profile, args } => login::login(&config, profile.as_deref(), &args, out),

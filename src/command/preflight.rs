@@ -54,11 +54,11 @@ impl Known {
         match &answer.usage {
             Ok(usage) => {
                 self.standing.reading = Some(usage.reading.clone());
-                // Its login works, and its quota speaks for itself.
-                self.standing.blocked = None;
+                // Its login works, and its quota speaks for itself; what the user said stands.
+                self.standing.blocked = self.profile.disabled.then(|| standing::DISABLED.to_owned());
             }
             Err(error @ (ProbeError::Status { status: 401, .. } | ProbeError::NoTokens { .. })) => {
-                self.standing.blocked = Some(error.to_string());
+                self.standing.blocked.get_or_insert_with(|| error.to_string());
             }
             // What is known from a while ago stands.
             Err(_) => {}
@@ -69,6 +69,16 @@ impl Known {
     /// As of just now.
     fn reading(&self) -> Option<&Reading> {
         self.answer.as_ref().and_then(|answer| answer.usage.as_ref().ok()).map(|usage| &usage.reading)
+    }
+
+    /// What the user said against it, where `choice` leaves it to us.
+    fn held(&self, choice: Choice) -> Option<String> {
+        let reserve = self.standing.reserve;
+        if choice != Choice::Fixed && self.profile.disabled {
+            return Some(format!("is {}", standing::DISABLED));
+        }
+        let held = self.reading()?.held_back_until(reserve, clock::unix());
+        held.filter(|_| choice == Choice::Free).map(|_| format!("keeps {reserve}% of each window back"))
     }
 
     fn is_ready(&self) -> bool {
@@ -134,7 +144,13 @@ pub enum Choice {
 pub fn check(config: &Config, state: &State, wanted: Profile, base: &Url, choice: Choice) -> Result<Chosen, Error> {
     let url = probe::usage_url(&base.to_string())?;
     // The own one is asked first: with many accounts not all can be asked at once.
-    let profiles = standing::order(state, Some(&wanted.name));
+    let mut profiles = standing::order(state, Some(&wanted.name));
+    for profile in &mut profiles {
+        if profile.name == wanted.name {
+            // With what was said of it on the command line.
+            profile.clone_from(&wanted);
+        }
+    }
     let coming = ask(url.clone(), profiles.clone());
     let standings = standing::all(config, state, &profiles, base, &url, &shelf::load(config));
     let mut known: Vec<Known> = profiles
@@ -153,9 +169,13 @@ pub fn check(config: &Config, state: &State, wanted: Profile, base: &Url, choice
     let homes: Vec<PathBuf> =
         known.iter().map(|known| known.profile.codex_home.clone()).chain([config.default_codex_home.clone()]).collect();
     renew(&mut known[own], &url, &homes);
-    if known[own].is_ready() {
+    let held = known[own].held(choice);
+    if known[own].is_ready() && held.is_none() {
         let picked = if choice == Choice::Free { pick(&mut known, own, &coming) } else { None };
         return Ok(Chosen { profile: picked.unwrap_or(wanted), rotated: false, known, coming: Some(coming) });
+    }
+    if let Some(why) = held {
+        return elsewhere(known, &wanted.name, &why, coming);
     }
     let problem = problem(&known[own]);
     if let Problem::Unreadable(why) = &problem {
@@ -190,6 +210,30 @@ pub fn check(config: &Config, state: &State, wanted: Profile, base: &Url, choice
             Err(blocked(&wanted.name, &ready, rotate, first_free(&known)))
         }
     }
+}
+
+/// The user keeps the active profile out: the best of the others, which does not become the active one.
+fn elsewhere(
+    mut known: Vec<Known>,
+    wanted: &str,
+    why: &str,
+    coming: Receiver<(usize, Answer)>,
+) -> Result<Chosen, Error> {
+    for (index, answer) in coming {
+        known[index].take_in(answer);
+    }
+    let order = ranked(&known);
+    // One that could not be asked may well work.
+    let best = order.iter().find(|(known, _)| known.is_ready()).or(order.first());
+    let Some((best, _)) = best else {
+        let first = first_free(&known).map(|first| format!("; {first}")).unwrap_or_default();
+        let what = format!("profile '{wanted}' {why}, and no other one is ready{first}");
+        return Err(Error::usage(what).next(format!("Use it all the same with `prodex run -p {wanted}`.")));
+    };
+    let profile = best.profile.clone();
+    say(&format!("Profile '{wanted}' {why}: running with '{}'. `-p {wanted}` insists.", profile.name));
+    let (_, none) = mpsc::channel();
+    Ok(Chosen { profile, rotated: false, known, coming: Some(none) })
 }
 
 /// The best profile for fresh work, when it is another one than `own`, which is ready. Says why.
@@ -230,8 +274,9 @@ fn ranked(known: &[Known]) -> Vec<(&Known, Ranked)> {
 /// Who is ready first, and when, among those that the backend knows.
 fn first_free(known: &[Known]) -> Option<String> {
     let now = clock::unix();
-    let free = |known: &Known| Some((known.reading()?.earliest_useful_reset(now)?, known.profile.name.clone()));
-    let (at, name) = known.iter().filter_map(free).min()?;
+    let free = |known: &&Known| !known.profile.disabled;
+    let at = |known: &Known| Some((known.reading()?.earliest_useful_reset(now)?, known.profile.name.clone()));
+    let (at, name) = known.iter().filter(free).filter_map(at).min()?;
     Some(format!("'{name}' is ready first, at {}", time::local(at, &clock::local_offset)))
 }
 

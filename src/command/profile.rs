@@ -265,9 +265,9 @@ pub fn current(config: &Config, as_json: bool, out: &mut dyn Write) -> Outcome {
     Ok(0)
 }
 
-struct Added {
-    profile: Profile,
-    active: Option<String>,
+pub(super) struct Added {
+    pub profile: Profile,
+    pub active: Option<String>,
     storage: &'static str,
     skipped: Vec<String>,
     aside: Vec<String>,
@@ -305,7 +305,9 @@ fn create(config: &Config, args: &cli::ProfileAdd) -> Result<Added, Error> {
         let storage = "Managed profile home found and registered again.";
         return Ok(Added { profile, active, storage, skipped: Vec::new(), aside });
     }
-    publish(config, args, home::Staged::configured(config)?, codex_home, "Managed profile home created.")
+    let staged = home::Staged::configured(config)?;
+    let profile = Profile { codex_home, ..profile_of(&args.name, staged.path().to_owned(), true) };
+    publish(config, profile, args.activate, staged, "Managed profile home created.")
 }
 
 fn copy(config: &Config, args: &cli::ProfileAdd, source: &Path) -> Result<Added, Error> {
@@ -315,23 +317,23 @@ fn copy(config: &Config, args: &cli::ProfileAdd, source: &Path) -> Result<Added,
         return Err(Error::new(format!("{} exists already", codex_home.display())).next(next));
     }
     let staged = home::Staged::copy_of(config, source)?;
-    publish(config, args, staged, codex_home, "Source copied into managed profile home.")
+    let profile = Profile { codex_home, ..profile_of(&args.name, staged.path().to_owned(), true) };
+    publish(config, profile, args.activate, staged, "Source copied into managed profile home.")
 }
 
 /// Home and registry entry come into being together, or not at all.
-fn publish(
+pub(super) fn publish(
     config: &Config,
-    args: &cli::ProfileAdd,
+    profile: Profile,
+    activate: bool,
     mut staged: home::Staged,
-    codex_home: PathBuf,
     storage: &'static str,
 ) -> Result<Added, Error> {
     let aside = links::link_all(staged.path(), &config.shared_codex_home)?;
     let skipped = std::mem::take(&mut staged.skipped);
-    let profile = Profile { codex_home, ..profile_of(&args.name, staged.path().to_owned(), true) };
     let mut published = false;
     let result = store::update(config, |state| {
-        let active = insert(state, &profile, args.activate)?;
+        let active = insert(state, &profile, activate)?;
         staged.publish(&profile.codex_home)?;
         published = true;
         Ok(active)

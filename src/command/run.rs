@@ -16,7 +16,11 @@ use crate::wire::url::Url;
 
 pub fn run(config: &Config, args: &cli::Run) -> Outcome {
     let state = load(config)?;
-    let wanted = profile::select(&state, args.profile.as_deref())?;
+    let mut wanted = profile::select(&state, args.profile.as_deref())?;
+    if args.profile.is_some() {
+        // Who names it wants it, whole.
+        (wanted.disabled, wanted.reserve) = (false, 0);
+    }
     let base_url = args.base_url.as_deref().unwrap_or(&config.base_url).trim_end_matches('/');
     let base = super::base(config, args.base_url.as_deref())?;
     let binary = find_codex(config)?;
@@ -29,6 +33,12 @@ pub fn run(config: &Config, args: &cli::Run) -> Outcome {
         warn(&format!("{problem} in profile '{0}'. Log in with `prodex login -p {0}`.", wanted.name));
     }
     let chosen = if args.skip_quota_check || login.tokens().is_none() && !is_left {
+        if wanted.disabled {
+            warn(&format!(
+                "profile '{0}' is disabled. Take it in again with `prodex profile enable {0}`.",
+                wanted.name
+            ));
+        }
         Chosen::unchecked(wanted)
     } else {
         preflight::check(config, &state, wanted, &base, choice(args))?
@@ -116,13 +126,22 @@ fn unusable(login: &Auth) -> Option<String> {
     }
 }
 
-/// The profiles that the proxy may use, the launching one among them; fewer than two: no proxy.
+/// The profiles that the proxy may use, the launching one among them and none that is disabled; fewer than two: no proxy.
 fn members(state: &State, launching: &Profile, args: &cli::Run) -> Vec<Profile> {
     let has_tokens = |profile: &Profile| auth::read(&profile.codex_home).tokens().is_some();
     if args.no_auto_rotate || !has_tokens(launching) || provider::is_foreign(&launching.codex_home, &args.args) {
         return Vec::new();
     }
-    state.profiles().into_iter().filter(has_tokens).take(usize::from(u16::MAX)).collect()
+    let mut profiles = state.profiles();
+    profiles.retain(|profile| profile.name == launching.name || !profile.disabled && has_tokens(profile));
+    for profile in &mut profiles {
+        if profile.name == launching.name {
+            // With what was said of it on the command line.
+            profile.clone_from(launching);
+        }
+    }
+    profiles.truncate(usize::from(u16::MAX));
+    profiles
 }
 
 /// What the next run should know. That it cannot be written is no reason not to run.

@@ -20,7 +20,7 @@ const MAX_DEPTH: usize = 64;
 /// No valid profile name holds a plus.
 const STAGED: &str = ".new+";
 /// Directories of what the user wrote for codex.
-const CONFIGURATION: [&str; 4] = ["prompts", "rules", "skills", "agents"];
+pub(super) const CONFIGURATION: [&str; 4] = ["prompts", "rules", "skills", "agents"];
 const DISCARDED: &str = ".gone+";
 
 /// A home that is being built. Gone when dropped, unless `publish` gave it its name.
@@ -182,7 +182,7 @@ fn is_rebuildable(name: &str) -> bool {
 }
 
 /// Text that the user or codex wrote for codex, whatever its size.
-fn is_configuration(name: &str) -> bool {
+pub(super) fn is_configuration(name: &str) -> bool {
     [".toml", ".md", ".rules"].iter().any(|end| name.ends_with(end)) || name == ".credentials.json"
 }
 

@@ -4,11 +4,13 @@
 
 pub mod auth;
 pub mod authfile;
+pub mod bundle;
 pub mod home;
 pub mod identity;
 pub mod in_use;
 pub mod links;
 pub mod name;
+pub mod pack;
 pub mod provider;
 pub mod refresh;
 pub mod refusal;

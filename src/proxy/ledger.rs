@@ -29,6 +29,8 @@ pub struct Ledger {
 struct Facts {
     affinity: Affinity,
     health: Vec<Health>,
+    /// Until when the user keeps back what is left of a profile. This run's alone: another may be told to use it.
+    held: Vec<Option<Instant>>,
     /// All profiles, best first for the scheduler.
     order: Vec<ProfileId>,
     current: ProfileId,
@@ -71,6 +73,12 @@ fn told(marks: Marks, token: u64, now: Instant, unix: u64) -> Usable {
     }
 }
 
+impl Facts {
+    fn is_held(&self, id: ProfileId, now: Instant) -> bool {
+        self.held.get(usize::from(id.0)).is_some_and(|until| until.is_some_and(|until| until > now))
+    }
+}
+
 impl Ledger {
     /// `accounts` tells the profiles apart for other runs, in the order of their ids; what those know comes by `share`.
     pub fn new(accounts: &[String], current: ProfileId, share: Share) -> Ledger {
@@ -78,6 +86,7 @@ impl Ledger {
         let facts = Facts {
             affinity: Affinity::default(),
             health: vec![Health::default(); profiles],
+            held: vec![None; profiles],
             order: (0..u16::try_from(profiles).unwrap_or(u16::MAX)).map(ProfileId).collect(),
             current,
             bounces: HashMap::new(),
@@ -111,17 +120,21 @@ impl Ledger {
     /// Whether somebody else could serve this now: not just a last resort.
     pub fn has_alternative(&self, ask: &Ask, than: ProfileId, wallet: &Wallet) -> bool {
         self.snapshot(Lane::Standard, wallet).candidates.iter().any(|candidate| {
-            candidate.id != than && candidate.usable == Usable::Yes && !ask.tried.contains(&candidate.id)
+            candidate.id != than
+                && candidate.usable == Usable::Yes
+                && !candidate.held
+                && !ask.tried.contains(&candidate.id)
         })
     }
 
     fn snapshot(&self, lane: Lane, wallet: &Wallet) -> Snapshot {
         // Reading a credential is I/O: done for the few refused ones, outside the lock.
-        let (current, order, health) = {
-            let facts = self.lock();
-            (facts.current, facts.order.clone(), facts.health.clone())
-        };
         let (now, unix) = (clock::now(), clock::unix());
+        let (current, order, health, held) = {
+            let facts = self.lock();
+            let held: Vec<ProfileId> = facts.order.iter().copied().filter(|id| facts.is_held(*id, now)).collect();
+            (facts.current, facts.order.clone(), facts.health.clone(), held)
+        };
         let candidates =
             order.into_iter().filter_map(|id| Some((id, health.get(usize::from(id.0))?))).map(|(id, health)| {
                 let marks = self.seat(id).map(|seat| self.share.marks(seat, unix)).unwrap_or_default();
@@ -134,6 +147,7 @@ impl Ledger {
                     // Codex may be about to refresh its own login, or has done so.
                     doubtful: own == Usable::Yes && told != Usable::Yes
                         || id == self.launching && own == Usable::LoginNeeded,
+                    held: held.contains(&id),
                     penalty: health.penalty(lane, now),
                     inflight: self.inflight(id),
                 }
@@ -148,6 +162,16 @@ impl Ledger {
         let behind: Vec<ProfileId> = facts.order.iter().filter(|id| !all.contains(id)).copied().collect();
         all.extend(behind);
         facts.order = all;
+    }
+
+    /// Until when the user keeps back what is left of `id`; `None`: there is more than that. True when it begins now.
+    pub fn hold(&self, id: ProfileId, until: Option<Instant>) -> bool {
+        let mut facts = self.lock();
+        let began = until.is_some() && !facts.is_held(id, clock::now());
+        if let Some(held) = facts.held.get_mut(usize::from(id.0)) {
+            *held = until;
+        }
+        began
     }
 
     /// Remembers that `id` did not serve, with the credential of that fingerprint.
@@ -247,7 +271,7 @@ impl Ledger {
             .health
             .get(usize::from(before.0))
             .is_some_and(|health| !health.was_refused() && health.usable(0, now) == Usable::Yes);
-        if before == id || still_serves {
+        if before == id || still_serves && !facts.is_held(before, now) {
             return Committed { session_is_news, before: None };
         }
         facts.current = id;

@@ -29,6 +29,11 @@ const WRITE_EVERY: u64 = 15;
 const STALE: u64 = snapshots::USABLE;
 const STALE_IN_TROUBLE: u64 = 60;
 
+/// A profile whose reserve is reached is looked at again after so long where its window names no reset, and at the latest.
+/// Seconds.
+const HELD_DEFAULT: u64 = 600;
+const HELD_LONGEST: u64 = 32 * 86_400;
+
 /// What reaches the scout.
 pub enum News {
     /// An answer of that profile told so much.
@@ -115,7 +120,7 @@ impl Field {
                     reading: None,
                     active: 0,
                     last_selected: member.last_selected,
-                    reserve: 0,
+                    reserve: member.profile.reserve,
                     blocked: None,
                 }
             })
@@ -219,6 +224,15 @@ impl Field {
         };
         let ranked = standing::rank(&self.standings, now, None);
         self.shared.ledger.set_order(ranked.iter().filter_map(|ranked| place(&ranked.name)).collect());
+        for (id, standing) in self.shared.ids().zip(&self.standings) {
+            let until = standing.reading.as_ref().and_then(|reading| reading.held_back_until(standing.reserve, now));
+            let wait = until.map(|until| if until > now { until - now } else { HELD_DEFAULT });
+            if self.shared.ledger.hold(id, wait.map(|wait| clock::now() + Duration::from_secs(wait.min(HELD_LONGEST))))
+            {
+                let (name, percent) = (&standing.name, standing.reserve);
+                self.shared.journal.line(format_args!("held back profile={name} reserve_percent={percent}"));
+            }
+        }
         for (index, standing) in self.standings.iter().enumerate() {
             let Some(until) = out_until(standing, now) else { continue };
             if let (Some(said), Ok(id)) = (self.said.get_mut(index), u16::try_from(index))
@@ -237,7 +251,7 @@ fn out_until(standing: &Standing, now: u64) -> Option<u64> {
     if let Readiness::Blocked(_) = reading.readiness(now) {
         return Some(reading.earliest_useful_reset(now).unwrap_or(0));
     }
-    reading.held_back_until(standing.reserve, now)
+    None
 }
 
 #[cfg(test)]
@@ -246,9 +260,9 @@ mod tests {
     use crate::quota::Window;
 
     #[test]
-    fn out_by_its_windows_or_by_its_reserve() {
+    fn out_by_its_windows() {
         let now = 1_000_000;
-        let standing = |used: f64, reserve: u8| Standing {
+        let standing = |used: f64| Standing {
             name: String::new(),
             account: String::new(),
             reading: Some(Reading {
@@ -257,14 +271,13 @@ mod tests {
             }),
             active: 0,
             last_selected: None,
-            reserve,
+            reserve: 90,
             blocked: None,
         };
-        let rows = [(100.0, 0, Some(now + 60)), (99.0, 0, None), (80.0, 20, Some(now + 60)), (79.0, 20, None)];
-        for (used, reserve, until) in rows {
-            assert_eq!(out_until(&standing(used, reserve), now), until, "{used} {reserve}");
+        for (used, until) in [(100.0, Some(now + 60)), (99.0, None)] {
+            assert_eq!(out_until(&standing(used), now), until, "{used}");
         }
-        let mut refused = standing(10.0, 0);
+        let mut refused = standing(10.0);
         refused.reading.as_mut().unwrap().limit_reached = true;
         assert_eq!(out_until(&refused, now), Some(0));
         assert_eq!(out_until(&Standing { reading: None, ..refused }, now), None);

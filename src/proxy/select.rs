@@ -12,6 +12,8 @@ pub struct Candidate {
     pub usable: Usable,
     /// Why it is not usable may be out of date: only other runs say so, or codex itself can mend it.
     pub doubtful: bool,
+    /// The user keeps back what is left of it: for its owner's chains, and for when all are kept back.
+    pub held: bool,
     /// Of this lane; 0 is a clean record.
     pub penalty: u32,
     /// Exchanges in progress, over all of the user's runs.
@@ -72,7 +74,7 @@ pub fn select(snapshot: &Snapshot, ask: &Ask) -> Decision {
     }
     let of = |id: ProfileId| snapshot.candidates.iter().find(|candidate| candidate.id == id);
     let free = |candidate: &&Candidate| {
-        untried(&candidate.id) && candidate.usable == Usable::Yes && candidate.inflight < HARD_CAP
+        untried(&candidate.id) && candidate.usable == Usable::Yes && !candidate.held && candidate.inflight < HARD_CAP
     };
     if let Some(session) = ask.session.and_then(of).filter(free) {
         return Decision::Use(session.id, Why::Session);
@@ -103,7 +105,8 @@ fn last_resort(snapshot: &Snapshot) -> ProfileId {
         Usable::LoginNeeded => (2, None, 0),
     };
     // The current profile wins a tie.
-    let order = |candidate: &&Candidate| (free_at(candidate), candidate.id != snapshot.current);
+    // One that is out answers in the backend's own words; one that is kept back would answer at the user's cost.
+    let order = |candidate: &&Candidate| (candidate.held, free_at(candidate), candidate.id != snapshot.current);
     snapshot.candidates.iter().min_by_key(order).map_or(snapshot.current, |candidate| candidate.id)
 }
 
@@ -120,9 +123,27 @@ mod tests {
         let candidates = [A, B, C]
             .into_iter()
             .zip(usable)
-            .map(|(id, usable)| Candidate { id, usable, doubtful: false, penalty: 0, inflight: 0 })
+            .map(|(id, usable)| Candidate { id, usable, doubtful: false, held: false, penalty: 0, inflight: 0 })
             .collect();
         Snapshot { current: A, candidates }
+    }
+
+    #[test]
+    fn what_is_kept_back_is_used_last_and_by_its_owner() {
+        let after = Usable::After(Instant::now() + Duration::from_secs(5));
+        // (kept back, usable, owner, who)
+        for (held, usable, owner, wanted) in [
+            ([true, false, false], [Usable::Yes; 3], None, Decision::Use(B, Why::Best)),
+            ([true, false, false], [Usable::Yes, after, after], None, Decision::Use(B, Why::LastResort)),
+            ([true, true, true], [Usable::Yes; 3], None, Decision::Use(A, Why::LastResort)),
+            ([true, false, false], [Usable::Yes; 3], Some(A), Decision::Use(A, Why::Owner)),
+        ] {
+            let mut all = snapshot(usable);
+            for (candidate, held) in all.candidates.iter_mut().zip(held) {
+                candidate.held = held;
+            }
+            assert_eq!(select(&all, &Ask { owner, ..Ask::default() }), wanted, "{held:?} {usable:?}");
+        }
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::state::State;
 use crate::sys::clock;
 use crate::wire::url::Url;
 
+/// Why a profile cannot be used that the user took out.
+pub const DISABLED: &str = "disabled";
+
 /// One profile, and all that a choice depends on.
 #[derive(Debug, Clone)]
 pub struct Standing {
@@ -70,7 +73,9 @@ fn one(
     let seat = share.seat(&seat(&profile.name, account_id, base));
     let marks = share.marks(seat, now);
     let until = |at: u64| span_words(at.saturating_sub(now) + 59);
-    let blocked = if login.tokens().is_none() {
+    let blocked = if profile.disabled {
+        Some(DISABLED.to_owned())
+    } else if login.tokens().is_none() {
         Some(format!("no ChatGPT login ({})", login.label()))
     } else if profile::login_needed(&profile.codex_home).is_some() {
         Some("log in again".to_owned())
@@ -86,7 +91,7 @@ fn one(
         account,
         active: share.inflight(seat).max(u32::from(in_use)),
         last_selected: state.last_run_selected_at(&profile.name),
-        reserve: 0,
+        reserve: profile.reserve,
         blocked,
     }
 }

@@ -1,9 +1,17 @@
 //! `profile disable | enable | reserve`: what they write and show, and what a run makes of it. The rule of the reserve has its
 //! tables in `quota/schedule/tests.rs`.
 
+use crate::support::behind::{Behind, until};
+use crate::support::codex::Fake;
+use crate::support::scene::Scene;
 use crate::support::space::TestSpace;
+use crate::support::standin::backend::Backend;
+use crate::support::standin::behave::Behave;
 use crate::support::standin::json::Json;
+use crate::support::standin::script::{Kind, Script};
+use crate::support::standin::usage::Usage;
 use std::fs;
+use std::path::Path;
 
 const NAMES: [&str; 3] = ["alpha", "beta", "gamma"];
 
@@ -60,4 +68,107 @@ fn a_wrong_word_changes_nothing() {
         assert!(output.stderr.contains(what), "{args:?}: {}", output.stderr);
     }
     assert_eq!(fs::read(space.state_file()).expect("state.json"), before);
+}
+
+/// Alpha is active and best, gamma better than beta.
+fn scene() -> (Scene, Fake) {
+    let script = Script::new(&NAMES)
+        .usage("alpha", Usage::both(10.0, 10.0))
+        .usage("beta", Usage::both(50.0, 50.0))
+        .usage("gamma", Usage::both(10.0, 20.0));
+    let mut scene = Scene::new("disable", &NAMES, script);
+    let fake = Fake::new(&scene.space, "");
+    scene.space.env("PRODEX_CODEX_BIN", fake.path());
+    (scene, fake)
+}
+
+/// Where the last codex ran.
+fn home(fake: &Fake) -> Option<String> {
+    let call = fake.calls().pop()?;
+    Some(Path::new(&call.env["CODEX_HOME"]).file_name()?.to_string_lossy().into_owned())
+}
+
+#[test]
+fn a_run_leaves_a_disabled_or_kept_back_profile() {
+    let disable = &["profile", "disable", "alpha"][..];
+    let keep = &["profile", "reserve", "alpha", "95"][..];
+    let resume = &["resume", "01999999-0000-7000-8000-000000000000"][..];
+    for (set, args, place, said) in [
+        (
+            disable,
+            &["exec", "hi"][..],
+            "gamma",
+            "Profile 'alpha' is disabled: running with 'gamma'. `-p alpha` insists.\n",
+        ),
+        (disable, resume, "gamma", "Profile 'alpha' is disabled: running with 'gamma'. `-p alpha` insists.\n"),
+        (disable, &["-p", "alpha", "exec", "hi"], "alpha", ""),
+        (disable, &["-p", "beta", "exec", "hi"], "beta", ""),
+        (disable, &["--no-auto-rotate", "exec", "hi"], "alpha", "Warning: without the proxy"),
+        (disable, &["--skip-quota-check", "exec", "hi"], "alpha", "Warning: profile 'alpha' is disabled."),
+        (keep, &["exec", "hi"], "gamma", "Profile 'alpha' keeps 95% of each window back: running with 'gamma'."),
+        (keep, resume, "alpha", ""),
+        (keep, &["-p", "alpha", "exec", "hi"], "alpha", ""),
+    ] {
+        let (scene, fake) = scene();
+        ok(&scene.space, set);
+        let output = scene.run(args).output().expect(0);
+        assert_eq!(home(&fake).as_deref(), Some(place), "{set:?} {args:?}: {}", output.stderr);
+        assert!(output.stderr.starts_with(said) && output.stderr.is_empty() == said.is_empty(), "{}", output.stderr);
+        let current = ok(&scene.space, &["current"]);
+        assert!(current.contains("alpha"), "the choice of `use` stands: {current}");
+    }
+}
+
+#[test]
+fn nobody_is_left() {
+    let (scene, fake) = scene();
+    for name in ["beta", "gamma"] {
+        ok(&scene.space, &["profile", "disable", name]);
+    }
+    ok(&scene.space, &["profile", "reserve", "alpha", "95"]);
+    let error = scene.run(&["exec", "hi"]).output().expect(2).stderr;
+    assert!(error.contains("profile 'alpha' keeps 95% of each window back, and no other one is ready"), "{error}");
+    assert!(error.contains("`prodex run -p alpha`") && error.lines().count() == 1, "{error}");
+    ok(&scene.space, &["profile", "disable", "alpha"]);
+    let error = scene.run(&["exec", "hi"]).output().expect(2).stderr;
+    assert!(error.contains("profile 'alpha' is disabled, and no other one is ready"), "{error}");
+    assert_eq!(home(&fake), None, "codex did not start");
+    let why = ok(&scene.space, &["why"]);
+    assert!(why.contains("no: disabled") && !why.contains("Fresh work goes to"), "{why}");
+    scene.run(&["-p", "beta", "exec", "hi"]).output().expect(0);
+    assert_eq!(home(&fake).as_deref(), Some("beta"));
+}
+
+#[test]
+fn the_proxy_does_not_move_to_a_disabled_profile() {
+    let backend = Backend::start(Script::new(&NAMES));
+    let space = TestSpace::with_profiles("disabled-member", &NAMES, &backend);
+    ok(&space, &["profile", "disable", "beta"]);
+    let run = Behind::inside(space, "alpha", &backend);
+    backend.set("alpha", Kind::Post, [Behave::quota_status()]);
+    let answer = run.ask_fresh("{}").text();
+    assert!(answer.contains("Hello from gamma"), "{answer}");
+    assert_eq!(
+        backend.of("beta", &Kind::Post).len() + backend.of("beta", &Kind::Usage).len(),
+        0,
+        "not asked for anything"
+    );
+}
+
+#[test]
+fn the_proxy_leaves_a_profile_at_its_reserve_and_tells_no_other_run() {
+    let backend = Backend::start(Script::new(&NAMES));
+    let space = TestSpace::with_profiles("reserve", &NAMES, &backend);
+    ok(&space, &["profile", "reserve", "alpha", "20"]);
+    let run = Behind::inside(space, "alpha", &backend);
+    let insists = run.beside("alpha", false);
+    backend.set_usage("alpha", Usage::both(70.0, 79.0));
+    assert!(run.ask_fresh("{}").text().contains("Hello from alpha"));
+    backend.set_usage("alpha", Usage::both(70.0, 80.0));
+    assert!(run.ask_fresh("{}").text().contains("Hello from alpha"), "the answer tells that it is reached");
+    until("it is noted", || run.space.marked("held back profile=alpha reserve_percent=20").pop());
+    let answer = run.ask_fresh("{}").text();
+    assert!(answer.contains("Hello from beta"), "{answer}");
+    let answer = insists.ask_fresh("{}").text();
+    assert!(answer.contains("Hello from alpha"), "named, it may be used to the end: {answer}");
 }

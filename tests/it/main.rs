@@ -32,4 +32,5 @@ mod standin_self;
 mod support;
 mod terminal;
 mod tls;
+mod transfer;
 mod way_out;
