@@ -5,6 +5,7 @@
 
 mod choice;
 mod cli;
+mod crowd;
 mod disable;
 mod doctor;
 mod layers;
