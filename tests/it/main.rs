@@ -8,6 +8,7 @@ mod cli;
 mod crowd;
 mod disable;
 mod doctor;
+mod killed;
 mod layers;
 mod limits;
 mod login;
