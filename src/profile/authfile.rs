@@ -71,13 +71,7 @@ impl Locked {
     /// What a death between writing and renaming left. A login that is newer than the one in place is the only copy of
     /// a token that works once, so it takes its place; anything else goes.
     pub fn recover(&self) {
-        let Ok(entries) = fs::read_dir(&self.home) else { return };
-        let mut left: Vec<PathBuf> = entries
-            .flatten()
-            .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(TEMP)))
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
-            .map(|entry| entry.path())
-            .collect();
+        let mut left: Vec<PathBuf> = left_over(&self.home).collect();
         if left.is_empty() {
             return;
         }
@@ -116,6 +110,21 @@ impl Locked {
     fn short(&self) -> Option<File> {
         wait_for(&self.home.join("auth.json.lock"), clock::now() + SHORT).ok()
     }
+}
+
+/// `recover`, where there is something to do and nobody is at work on the login.
+pub fn recover_left_over(codex_home: &Path) {
+    if left_over(codex_home).next().is_some()
+        && let Ok(locked) = Locked::take(codex_home, clock::now())
+    {
+        locked.recover();
+    }
+}
+
+fn left_over(codex_home: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(codex_home).into_iter().flatten().flatten();
+    let named = entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(TEMP)));
+    named.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())).map(|entry| entry.path())
 }
 
 /// A file that becomes the login, or goes when dropped.

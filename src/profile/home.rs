@@ -2,7 +2,7 @@
 //! renamed when it is whole; what a failure or a `kill -9` leaves is swept by the next command.
 //! Knows the directory, not the registry; links to the shared history are `links`'s.
 
-use super::{auth, shared};
+use super::{auth, authfile, shared};
 use crate::config::Config;
 use crate::error::Error;
 use crate::state::{file, store::Lock};
@@ -152,6 +152,11 @@ pub fn sweep_left_over(config: &Config) {
         && let Ok(_lock) = Lock::take(config)
     {
         sweep(&profiles);
+    }
+    for home in fs::read_dir(&profiles).into_iter().flatten().flatten() {
+        if home.file_type().is_ok_and(|kind| kind.is_dir()) {
+            authfile::recover_left_over(&home.path());
+        }
     }
 }
 

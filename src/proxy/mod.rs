@@ -51,7 +51,7 @@ use crate::net::tls;
 use crate::profile::Profile;
 use crate::quota::Reading;
 use crate::quota::snapshots::Extent;
-use crate::state::file;
+use crate::state::{file, store::Lock};
 use crate::wire::url::{Scheme, Url};
 use bindings::Recorder;
 use connections::Connections;
@@ -329,6 +329,8 @@ fn report_recorder(shared: &Shared) {
     }
 }
 
+const SECRET_TEMP: &str = "proxy-secret.tmp-";
+
 /// What stays the same in every run of a `PRODEX_HOME`: it stands in a file of its own, for the user alone to read.
 struct Home {
     secret: String,
@@ -340,14 +342,26 @@ impl Home {
     fn of(config: &Config) -> Result<Home, Error> {
         let path = config.root.join("proxy-secret");
         let is_secret = |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let known = file::read_bounded(&path, 64).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let secret = if let Some(secret) = known.filter(|text| is_secret(text)) {
+        let known = || {
+            let text = file::read_bounded(&path, 64).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            text.filter(|text| is_secret(text))
+        };
+        let secret = if let Some(secret) = known() {
             secret
         } else {
-            let new = secret()?;
-            // Where it cannot be kept, this run has one of its own.
-            let _ = file::replace(&path, "proxy-secret.tmp-", new.as_bytes());
-            new
+            let lock = Lock::take(config);
+            // Of several first runs one decides for all.
+            if let Some(secret) = known() {
+                secret
+            } else {
+                let new = secret()?;
+                // Where it cannot be kept, this run has one of its own.
+                if lock.is_ok() {
+                    file::sweep(&config.root, SECRET_TEMP);
+                    let _ = file::replace(&path, SECRET_TEMP, new.as_bytes());
+                }
+                new
+            }
         };
         let spread = u16::from_str_radix(secret.get(..4).unwrap_or_default(), 16).unwrap_or(0);
         Ok(Home { secret, port: FIRST_PORT + spread % PORTS })

@@ -19,7 +19,6 @@ const MAX_BYTES: u64 = 32 * 1024 * 1024;
 /// Every change takes milliseconds, and none is worth a longer wait.
 const PATIENCE: Duration = Duration::from_secs(2);
 const TEMP: &str = "quota.json.tmp-";
-const DAY: u64 = 86_400;
 
 pub fn path(config: &Config) -> PathBuf {
     config.root.join("quota.json")
@@ -35,11 +34,11 @@ pub fn load(config: &Config) -> Snapshots {
 pub fn update<T>(config: &Config, change: impl FnOnce(&mut Snapshots) -> T) -> io::Result<T> {
     file::create_private_dir(&config.root)?;
     let _lock = file::lock(&config.root.join("quota.json.lock"), PATIENCE)?;
+    file::sweep(&config.root, TEMP);
     let before = load(config);
     let mut after = before.clone();
     let result = change(&mut after);
     if after != before {
-        file::sweep(&config.root, TEMP, clock::unix(), DAY);
         file::replace(&path(config), TEMP, after.text().as_bytes())?;
     }
     Ok(result)

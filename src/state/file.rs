@@ -106,21 +106,16 @@ pub fn link_target(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many levels of symbolic links"))
 }
 
-/// Removes files in `directory` whose names begin with `prefix` and that nobody touched for `age_seconds`.
-pub fn sweep(directory: &Path, prefix: &str, now: u64, age_seconds: u64) {
+/// Removes files in `directory` whose names begin with `prefix`. The caller holds the lock under which such files are
+/// made: what it finds was left by the dead.
+pub fn sweep(directory: &Path, prefix: &str) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix));
-        let old = ours && modified(&entry.path()).is_some_and(|at| at.saturating_add(age_seconds) < now);
-        if old && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+        if ours && entry.file_type().is_ok_and(|kind| kind.is_file()) {
             let _ = fs::remove_file(entry.path());
         }
     }
-}
-
-fn modified(path: &Path) -> Option<u64> {
-    let at = fs::symlink_metadata(path).ok()?.modified().ok()?;
-    Some(at.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs())
 }
 
 #[cfg(test)]
@@ -166,16 +161,15 @@ mod tests {
     }
 
     #[test]
-    fn sweeps_only_old_files_of_its_prefix() {
+    fn sweeps_only_files_of_its_prefix() {
         let dir = Scratch::new("sweep");
         for name in ["s.tmp-1", "s.tmp-2", "s.last-good"] {
             fs::write(dir.path(name), "x").unwrap();
         }
-        let now = crate::sys::clock::unix();
-        sweep(dir.root(), "s.tmp-", now, 86_400);
-        assert_eq!(fs::read_dir(dir.root()).unwrap().count(), 3);
-        sweep(dir.root(), "s.tmp-", now + 86_500, 86_400);
-        assert_eq!(fs::read_dir(dir.root()).unwrap().count(), 1);
+        fs::create_dir(dir.path("s.tmp-3")).unwrap();
+        sweep(dir.root(), "s.tmp-");
+        assert_eq!(fs::read_dir(dir.root()).unwrap().count(), 2);
+        assert!(dir.path("s.last-good").is_file());
     }
 
     #[test]

@@ -18,7 +18,6 @@ const MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// Every change takes milliseconds; who holds the lock for this long hangs.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const TEMP: &str = "state.json.tmp-";
-const DAY: u64 = 86_400;
 
 #[derive(Debug)]
 pub struct Loaded {
@@ -39,15 +38,16 @@ pub fn update<T>(config: &Config, change: impl FnOnce(&mut State) -> Result<T, E
     let result = change(&mut state)?;
     let text = state.text();
     let path = config.state_file();
-    let now = clock::unix();
-    file::sweep(&config.root, TEMP, now, DAY);
+    let target = file::link_target(&path).map_err(|error| Error::io("follow", &path, &error))?;
+    for directory in [Some(config.root.as_path()), target.parent()].into_iter().flatten() {
+        file::sweep(directory, TEMP);
+    }
     match &on_disk {
         OnDisk::Good(bytes) if *bytes == text.as_bytes() => return Ok(result),
         OnDisk::Good(bytes) => keep_last_good(config, bytes)?,
-        OnDisk::Broken => set_aside(&path, now)?,
+        OnDisk::Broken => set_aside(&path, clock::unix())?,
         OnDisk::Absent => {}
     }
-    let target = file::link_target(&path).map_err(|error| Error::io("follow", &path, &error))?;
     file::replace(&target, TEMP, text.as_bytes()).map_err(|error| Error::io("write", &target, &error))?;
     // The copy follows the file, so that a file torn later (0.2.38 does not fsync) costs no change of ours. Before the
     // rename above it held the version that this one replaced.

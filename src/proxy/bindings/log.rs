@@ -7,7 +7,7 @@
 use super::line::{self, Entry, Line};
 use crate::config::Config;
 use crate::state::file;
-use crate::sys::{clock, private};
+use crate::sys::private;
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -28,7 +28,6 @@ const MAX_FOREIGN: usize = 4_096;
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 const TEMP: &str = "bindings.log.tmp-";
-const DAY: u64 = 86_400;
 
 pub fn path(config: &Config) -> PathBuf {
     config.root.join("bindings.log")
@@ -91,7 +90,7 @@ pub fn compact(config: &Config, when: When, keep: impl Fn(&str) -> bool) -> io::
     if when == When::Due && !is_due(&bytes) {
         return Ok(false);
     }
-    file::sweep(&config.root, TEMP, clock::unix(), DAY);
+    file::sweep(&config.root, TEMP);
     let temp = path.with_file_name(format!("{TEMP}{}", std::process::id()));
     let _ = fs::remove_file(&temp);
     let replaced = replace(config, (&mut old, end), &temp, &kept_text(&bytes, keep));
