@@ -5,6 +5,7 @@
 
 mod choice;
 mod cli;
+mod day;
 mod doctor;
 mod layers;
 mod limits;
