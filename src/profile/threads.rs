@@ -5,7 +5,7 @@ use super::rollout::{self, Origin};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Threads begun before these are not seen, though they may have gone on since: their files lie anywhere in the tree.
 pub const MAX_FILES: usize = 5_000;
@@ -41,8 +41,8 @@ impl Thread {
 
 /// Reads one transcript at a time, the last changed one first.
 pub struct Threads {
-    /// The last changed one last.
-    files: Vec<(u64, PathBuf)>,
+    /// With the time since 1970; the last changed one last. Two within a second are told apart.
+    files: Vec<(Duration, PathBuf)>,
     /// Files and directories that could not be read, or are no transcripts though they look so.
     pub skipped: usize,
 }
@@ -115,7 +115,7 @@ impl Iterator for Threads {
 
     fn next(&mut self) -> Option<Thread> {
         while let Some((updated_at, path)) = self.files.pop() {
-            match read(&path, updated_at) {
+            match read(&path, updated_at.as_secs()) {
                 Some(thread) => return Some(thread),
                 None => self.skipped += 1,
             }
@@ -125,11 +125,11 @@ impl Iterator for Threads {
 }
 
 /// A pipe would hang us.
-fn changed_at(meta: &Metadata) -> io::Result<u64> {
+fn changed_at(meta: &Metadata) -> io::Result<Duration> {
     if !meta.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
-    Ok(meta.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+    Ok(meta.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 fn read(path: &Path, updated_at: u64) -> Option<Thread> {
@@ -166,7 +166,6 @@ mod tests {
     use crate::state::scratch::Scratch;
     use std::fs::OpenOptions;
     use std::os::unix::fs::symlink;
-    use std::time::Duration;
 
     fn id(number: u32) -> String {
         format!("01a212af-92e5-7b53-bd59-{number:012x}")
