@@ -161,3 +161,28 @@ fn a_day() {
     assert!(!space.codex_home().join("auth.json").exists());
     day.scene.nothing_left();
 }
+
+/// Under one account codex's own `--last` and prodex's are the same thread.
+#[test]
+fn codexs_own_last() {
+    let scene = Scene::new("last", &["first", "second"], Script::new(&["first", "second"]));
+    let said = |output: Output| {
+        let output = output.expect(0);
+        let id = output.stderr.lines().find_map(|line| line.strip_prefix("session id: "));
+        id.unwrap_or_else(|| panic!("{}", output.stderr)).to_owned()
+    };
+    fs::create_dir(scene.space.work().join("below")).unwrap();
+    let one = said(scene.exec(&["One"]).output());
+    let two = said(scene.exec(&["Two"]).output());
+    // The last one that was gone on with, not the last begun.
+    said(scene.direct("first", &["resume", &one, "Again"]));
+    assert_eq!(said(scene.direct("first", &["resume", "--last", "And"])), one);
+    assert_eq!(said(scene.exec(&["resume", "--last", "And"]).output()), one);
+    // Where its last turn ran, not where it began.
+    said(scene.direct("first", &["-C", "below", "resume", &two, "Below"]));
+    assert_eq!(said(scene.direct("first", &["resume", "--last", "And"])), one);
+    assert_eq!(said(scene.exec(&["resume", "--last", "And"]).output()), one);
+    assert_eq!(said(scene.direct("first", &["-C", "below", "resume", "--last", "And"])), two);
+    assert_eq!(said(scene.exec(&["-C", "below", "resume", "--last", "And"]).output()), two);
+    assert_eq!(said(scene.direct("first", &["resume", "--last", "--all", "And"])), two);
+}

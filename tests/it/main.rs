@@ -12,6 +12,7 @@ mod limits;
 mod login;
 mod memory;
 mod older;
+mod older_homes;
 mod persistence;
 mod profiles;
 mod proxy_guard;
