@@ -9,6 +9,9 @@ use crate::error::Error;
 use std::ffi::{OsStr, OsString};
 use table::{Flag, Spec};
 
+/// Sessions that are listed when nobody says how many: a screenful.
+const SESSIONS: usize = 15;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Print this help text on stdout, exit 0 (or on stderr with exit 2: `Command::Bare`).
@@ -61,6 +64,10 @@ pub enum Command {
     },
     Doctor(Doctor),
     Run(Run),
+    SessionList {
+        count: usize,
+        json: bool,
+    },
     Login {
         profile: Option<String>,
         args: Vec<OsString>,
@@ -361,6 +368,13 @@ fn meaning(spec: &'static Spec, mut given: Given) -> Result<Command, Error> {
                 base_url: given.text("base-url")?,
                 args,
             })
+        }
+        ["session", "list"] => {
+            let count = given.text("count")?.map_or(Ok(SESSIONS), |text| {
+                let number = text.parse().ok().filter(|number| *number > 0);
+                number.ok_or_else(|| wrong(&format!("'{}' is no number of sessions", shown(&text)), spec))
+            });
+            Command::SessionList { count: count?, json: given.has("json") }
         }
         _ => return Err(unknown_command(&spec.line(), &[])),
     })

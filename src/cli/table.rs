@@ -216,6 +216,13 @@ pub const COMMANDS: &[Spec] = &[
         more: "Options of prodex come first: from the first word that is not one of them, everything goes to codex.",
         ..spec(&["run"], "Run codex with a profile, and with the others when its quota is used up")
     },
+    spec(&["session"], "Find sessions of codex again, whichever profile they were begun under"),
+    Spec {
+        flags: &[Flag { short: Some('n'), ..option("count", "COUNT", "List at most this many (default: 15)") }, JSON],
+        more: "The last used session comes first. Resume one with `prodex run SESSION-ID`, the last one of this directory\n\
+               with `prodex run resume --last`.",
+        ..spec(&["session", "list"], "List the sessions of the shared history with time, profile, directory and words")
+    },
     Spec {
         flags: &[BASE_URL],
         more: "The same function decides where `run` begins and where the proxy moves to. Per profile: what is left of the\n\
@@ -348,7 +355,7 @@ mod tests {
         assert!(help.contains("  -p, --profile NAME      Run with"), "{help}");
         assert!(help.contains("\n      --no-auto-rotate"), "{help}");
         let top = find(&[]).unwrap().help();
-        for word in ["profile", "use", "current", "login", "logout", "quota", "run", "doctor", "help"] {
+        for word in ["profile", "use", "current", "login", "logout", "quota", "run", "session", "doctor", "help"] {
             assert!(top.contains(&format!("\n  {word} ")), "{top}");
         }
         assert!(!top.contains("import-current"));

@@ -6,7 +6,9 @@ pub mod login;
 pub mod preflight;
 pub mod profile;
 pub mod quota;
+mod resume;
 pub mod run;
+pub mod session;
 pub mod transfer;
 pub mod why;
 
@@ -62,6 +64,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Outcome {
         Command::Quota(args) => quota::run(&config, &args, out),
         Command::Why { base_url } => why::run(&config, base_url.as_deref(), out),
         Command::Doctor(args) => doctor::run(&config, &args, out),
+        Command::SessionList { count, json } => session::list(&config, count, json, out),
         Command::Run(args) => run::run(&config, &args),
     }
 }

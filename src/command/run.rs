@@ -2,7 +2,7 @@
 //! our place. Knows no wire format.
 
 use super::preflight::{self, Choice, Chosen};
-use super::{find_codex, load, warn};
+use super::{find_codex, load, resume, warn};
 use crate::cli;
 use crate::config::{Config, DEFAULT_BASE_URL};
 use crate::error::{Error, Outcome};
@@ -62,6 +62,9 @@ pub fn run(config: &Config, args: &cli::Run) -> Outcome {
         args: args.args.clone(),
         env: vec![("CODEX_HOME".into(), profile.codex_home.clone().into_os_string())],
     };
+    if !provider::is_foreign(&profile.codex_home, &program.args) {
+        resume::resolve(&mut program.args, &profile.codex_home);
+    }
     // So that no other prodex refreshes this login under the codex that uses it. Without the mark codex's own lock remains.
     let mark = profile::in_use::mark(&profile.codex_home).ok();
     let members = members(&state, &profile, args);

@@ -106,6 +106,11 @@ fn look(link: &Path, target: &Path, shape: Shape) -> io::Result<Option<Found>> {
 
 fn fix(fault: &Fault, aside: &mut Vec<String>) -> io::Result<()> {
     let Fault { link, target, shape, found } = fault;
+    let says_nothing =
+        || *shape == Shape::Lock && fs::symlink_metadata(link).is_ok_and(|meta| meta.is_file() && meta.len() == 0);
+    if matches!(found, Found::Real) && says_nothing() {
+        return replace(link, target);
+    }
     if matches!(found, Found::Real) && !hand_over(link, target, *shape)? {
         aside.push(move_aside(link, *shape)?.display().to_string());
     }
@@ -115,15 +120,18 @@ fn fix(fault: &Fault, aside: &mut Vec<String>) -> io::Result<()> {
     match found {
         Found::NoTarget => Ok(()),
         Found::Nothing | Found::Real => symlink(target, link),
-        Found::WrongLink => {
-            let temp = link.with_file_name(format!(".link+{}", std::process::id()));
-            if temp.is_symlink() {
-                fs::remove_file(&temp)?;
-            }
-            symlink(target, &temp)?;
-            fs::rename(&temp, link).inspect_err(|_| drop(fs::remove_file(&temp)))
-        }
+        Found::WrongLink => replace(link, target),
     }
+}
+
+/// A link to `target` takes the place of what is at `link`, at once.
+fn replace(link: &Path, target: &Path) -> io::Result<()> {
+    let temp = link.with_file_name(format!(".link+{}", std::process::id()));
+    if temp.is_symlink() {
+        fs::remove_file(&temp)?;
+    }
+    symlink(target, &temp)?;
+    fs::rename(&temp, link).inspect_err(|_| drop(fs::remove_file(&temp)))
 }
 
 /// Moves what is real in the home to the shared place. Says false when that is taken, or on another file system.
@@ -247,6 +255,30 @@ mod tests {
         assert_eq!(fs::read_to_string(home.join("sessions/r")).unwrap(), "theirs");
         assert_eq!(fs::read_to_string(home.join("state_5.sqlite")).unwrap(), "theirs");
         assert_eq!(fs::read_link(home.join("history.jsonl")).unwrap(), shared.join("history.jsonl"));
+    }
+
+    #[test]
+    fn an_empty_lock_gives_way_and_what_is_written_does_not() {
+        let (_dir, config, profile) = scene("links-lock");
+        let lock = profile.codex_home.join("session_index.jsonl.lock");
+        for (text, aside) in [("", 0), ("x", 1)] {
+            let _ = fs::remove_file(&lock);
+            fs::write(&lock, text).unwrap();
+            fs::create_dir_all(&config.shared_codex_home).unwrap();
+            fs::write(config.shared_codex_home.join("session_index.jsonl.lock"), "").unwrap();
+            assert_eq!(ensure_links(&profile, &config).unwrap().len(), aside);
+            assert!(lock.is_symlink());
+        }
+    }
+
+    #[test]
+    fn a_loop_is_said_and_nothing_is_changed() {
+        let (_dir, config, profile) = scene("links-loop");
+        fs::create_dir_all(&config.shared_codex_home).unwrap();
+        symlink("sessions", config.shared_codex_home.join("sessions")).unwrap();
+        let error = ensure_links(&profile, &config).unwrap_err().to_string();
+        assert!(error.contains("sessions"), "{error}");
+        assert_eq!(fs::read_link(config.shared_codex_home.join("sessions")).unwrap(), Path::new("sessions"));
     }
 
     #[test]

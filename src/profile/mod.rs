@@ -14,7 +14,9 @@ pub mod pack;
 pub mod provider;
 pub mod refresh;
 pub mod refusal;
+pub mod rollout;
 pub mod shared;
+pub mod threads;
 
 pub use in_use::{InUse, in_use, mark};
 pub use links::ensure_links;

@@ -11,6 +11,8 @@ pub enum Shape {
     Directory,
     /// Appended to; the link may dangle until codex writes the first line.
     File,
+    /// Locked, never written: one that codex made in the home before it was shared says nothing, so a link replaces it.
+    Lock,
     /// A database. `SQLite` follows the link and keeps `-wal` and `-shm` beside the real file, so only the main file is linked.
     Sqlite,
 }
@@ -25,18 +27,24 @@ pub const ENTRIES: &[(&str, Shape)] = &[
     ("thread-writer-locks", Shape::Directory),
     ("attachments", Shape::Directory),
     ("image_attachments", Shape::Directory),
+    // What threads drew; their transcripts lead here.
+    ("generated_images", Shape::Directory),
     ("history.jsonl", Shape::File),
     ("session_index.jsonl", Shape::File),
+    // As with the writers of threads: who appends to the names takes this lock.
+    ("session_index.jsonl.lock", Shape::Lock),
     ("state_5.sqlite", Shape::Sqlite),
     ("thread_history_1.sqlite", Shape::Sqlite),
     ("logs_2.sqlite", Shape::Sqlite),
     ("queue_1.sqlite", Shape::Sqlite),
     ("goals_1.sqlite", Shape::Sqlite),
     ("memories_1.sqlite", Shape::Sqlite),
+    ("agent_message_board_1.sqlite", Shape::Sqlite),
 ];
 
 /// Families of databases: another version of codex counts the number up.
-const SQLITE_FAMILIES: [&str; 6] = ["state_", "thread_history_", "logs_", "queue_", "goals_", "memories_"];
+const SQLITE_FAMILIES: [&str; 7] =
+    ["state_", "thread_history_", "logs_", "queue_", "goals_", "memories_", "agent_message_board_"];
 
 /// What `SQLite` puts beside a database.
 pub const SQLITE_SIDES: [&str; 2] = ["-wal", "-shm"];

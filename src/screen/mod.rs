@@ -3,6 +3,7 @@
 pub mod doctor;
 pub mod panel;
 pub mod quota;
+pub mod session;
 pub mod table;
 pub mod text;
 pub mod time;

@@ -34,6 +34,8 @@ const PURE: &[&str] = &[
     "proxy/turn.rs",
     "proxy/limits.rs",
     "proxy/launch.rs",
+    "profile/rollout.rs",
+    "profile/shared.rs",
     "quota/mod.rs",
     "quota/pool.rs",
     "quota/schedule.rs",
