@@ -8,6 +8,8 @@ use crate::error::{Error, Outcome};
 use crate::profile::{self, Profile, auth};
 use crate::quota::probe::{self, Answer, CALL_LIMIT, Usage};
 use crate::quota::{pool, shelf};
+use crate::screen::Look;
+use crate::screen::palette::Palette;
 use crate::screen::quota::{self as screen, Row};
 use crate::state::State;
 use crate::sys::{clock, terminal};
@@ -47,6 +49,10 @@ pub fn run(config: &Config, args: &cli::Quota, out: &mut dyn Write) -> Outcome {
         return all_raw(&profiles, answers, out);
     }
     let active = state.active();
+    let known = shelf::load(config);
+    let snapshots: Vec<_> =
+        profiles.iter().zip(&answers).map(|(profile, answer)| known.of(&profile.name, &answer.account)).collect();
+    let pool = pool::of(&snapshots, clock::unix());
     let texts: Vec<Result<&Usage, String>> =
         answers.iter().zip(&profiles).map(|(a, p)| a.usage.as_ref().map_err(|error| error.words(&p.name))).collect();
     let rows: Vec<Row> = profiles
@@ -55,7 +61,8 @@ pub fn run(config: &Config, args: &cli::Quota, out: &mut dyn Write) -> Outcome {
         .zip(&texts)
         .map(|((profile, answer), usage)| row(profile, answer, active.as_deref() == Some(&profile.name), usage))
         .collect();
-    print(out, &screen::overview(&rows, clock::unix(), terminal::width(), args.detail, &clock::local_offset))
+    let look = look();
+    print(out, &screen::overview("Quota Overview", &rows, pool.as_ref(), args.detail, look).text(look.palette))
 }
 
 fn one(config: &Config, url: &Url, profile: &Profile, current: bool, raw: bool, out: &mut dyn Write) -> Outcome {
@@ -69,8 +76,9 @@ fn one(config: &Config, url: &Url, profile: &Profile, current: bool, raw: bool, 
         return print(out, &pretty(own_words(&usage)));
     }
     let account = profile.email.as_deref().or(answer.email.as_deref());
-    let row = Row { name: &profile.name, current, auth: &answer.auth, account, quota: Ok(&usage.reading) };
-    print(out, &screen::single(&row, clock::unix(), terminal::width(), &clock::local_offset))
+    let row = Row { name: &profile.name, current, auth: &answer.auth, account, quota: Ok(&usage.reading), live: None };
+    let look = look();
+    print(out, &screen::single(&row, look).text(look.palette))
 }
 
 fn ask_all(config: &Config, url: &Url, profiles: &[Profile]) -> Vec<Answer> {
@@ -155,7 +163,14 @@ fn row<'a>(profile: &'a Profile, answer: &'a Answer, current: bool, usage: &'a R
         auth: &answer.auth,
         account: profile.email.as_deref().or(answer.email.as_deref()),
         quota: usage.as_ref().map(|usage| &usage.reading).map_err(String::as_str),
+        live: None,
     }
+}
+
+/// Now, and this terminal.
+fn look() -> Look<'static> {
+    let palette = Palette { colour: terminal::colour(), utf8: terminal::utf8() };
+    Look { now: clock::unix(), width: terminal::width(), zone: &clock::local_offset, palette }
 }
 
 fn print(out: &mut dyn Write, text: &str) -> Outcome {

@@ -8,7 +8,17 @@ pub mod quota;
 pub mod table;
 pub mod text;
 pub mod time;
+pub mod view;
 pub mod why;
+
+/// What a screen is drawn for.
+#[derive(Clone, Copy)]
+pub struct Look<'a> {
+    pub now: u64,
+    pub width: usize,
+    pub zone: time::Zone<'a>,
+    pub palette: palette::Palette,
+}
 
 /// No screen is laid out for less than this; a narrower terminal wraps by itself.
 const NARROWEST: usize = 20;
