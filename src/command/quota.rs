@@ -1,6 +1,10 @@
 //! `prodex quota`: one account or all of them, as a screen or in the backend's own words. Fetches and prints; what a
 //! reading means and how it looks is decided elsewhere.
 
+mod feed;
+mod keys;
+mod live;
+
 use super::json;
 use crate::cli;
 use crate::config::Config;
@@ -32,6 +36,9 @@ pub fn run(config: &Config, args: &cli::Quota, out: &mut dyn Write) -> Outcome {
             document(config, &state, &profiles, &answers, out)?;
             return Ok(u8::from(failed));
         }
+        if stays(args) {
+            return live::run(&feed::Feed::new(config, &url, Some(profile.name), &state), live::Kind::One);
+        }
         let current = state.active().as_deref() == Some(&profile.name);
         return one(config, &url, &profile, current, args.raw, out);
     }
@@ -40,6 +47,9 @@ pub fn run(config: &Config, args: &cli::Quota, out: &mut dyn Write) -> Outcome {
         return Err(Error::new("there is no profile yet").next(
             "Copy your present login with `prodex profile import-current main`, or log in with `prodex login`.",
         ));
+    }
+    if stays(args) {
+        return live::run(&feed::Feed::new(config, &url, None, &state), live::Kind::All { detail: args.detail });
     }
     let answers = ask_all(config, &url, &profiles);
     if args.json {
@@ -165,6 +175,11 @@ fn row<'a>(profile: &'a Profile, answer: &'a Answer, current: bool, usage: &'a R
         quota: usage.as_ref().map(|usage| &usage.reading).map_err(String::as_str),
         live: None,
     }
+}
+
+/// Whether it is a view that stays: what a file or a pipe gets ends.
+fn stays(args: &cli::Quota) -> bool {
+    !args.once && !args.raw && !args.json && terminal::can_repaint()
 }
 
 /// Now, and this terminal.

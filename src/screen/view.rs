@@ -1,8 +1,8 @@
 //! A screen in parts: what stays at the top, blocks of which some may be hidden, what stays at the bottom. Whole, or as much
 //! of it as a height takes. Knows nothing of what is in them.
 
-use super::join;
-use super::palette::Palette;
+use super::palette::{Palette, Style};
+use super::{Look, join, text};
 
 #[derive(Debug, Clone, Default)]
 pub struct View {
@@ -35,7 +35,7 @@ impl View {
     }
 
     /// From block `from` on, or from the last page; `hint` is the last line, behind what is hidden.
-    pub fn fit(&self, height: usize, from: usize, hint: &str, palette: Palette) -> Frame {
+    pub fn fit(&self, height: usize, from: usize, hint: &str, look: Look) -> Frame {
         let all = self.blocks.len();
         let count = |spaced: bool| self.height(0, all, spaced);
         let (mut head, mut foot, mut bottom) = (&self.head[..], &self.foot[..], 1);
@@ -80,10 +80,10 @@ impl View {
                     format!("{}-{} of {all}, {hidden} {}{plural} hidden | {hint}", first + 1, first + shown, self.unit)
                 }
             };
-            lines.push(what);
+            lines.push(look.palette.paint(Style::Faint, &text::elide(&what, look.width)));
         }
         lines.truncate(height);
-        let lines = lines.into_iter().map(|line| palette.finish(line)).collect();
+        let lines = lines.into_iter().map(|line| look.palette.finish(line)).collect();
         Frame { lines, first, shown, last }
     }
 
@@ -108,6 +108,8 @@ impl View {
 mod tests {
     use super::*;
 
+    const LOOK: Look = Look { now: 0, width: 80, zone: &|_| 0, palette: Palette::PLAIN };
+
     fn view(blocks: usize) -> View {
         let line = |text: &str| text.to_owned();
         let block = |n: usize| vec![format!("p{n}"), format!("  status {n}")];
@@ -120,7 +122,7 @@ mod tests {
     }
 
     fn lines(height: usize, from: usize) -> Vec<String> {
-        view(4).fit(height, from, "q quits", Palette::PLAIN).lines
+        view(4).fit(height, from, "q quits", LOOK).lines
     }
 
     #[test]
@@ -144,7 +146,7 @@ mod tests {
         assert_eq!((lines(1, 0), lines(0, 0)), (vec!["p1".to_owned()], vec![]));
         for (blocks, from) in [(0, 0), (0, 7), (1, 7), (50, 49)] {
             for height in 0..60 {
-                let frame = view(blocks).fit(height, from, "q", Palette::PLAIN);
+                let frame = view(blocks).fit(height, from, "q", LOOK);
                 assert!(frame.lines.len() <= height && frame.first <= frame.last, "{blocks} {from} {height}");
             }
         }
@@ -155,7 +157,7 @@ mod tests {
         let view = view(9);
         let mut from = 0;
         let end = loop {
-            let frame = view.fit(10, from, "", Palette::PLAIN);
+            let frame = view.fit(10, from, "", LOOK);
             if frame.first == frame.last {
                 break frame.first + frame.shown;
             }
