@@ -1,6 +1,10 @@
 //! `prodex quota`: one account or all of them, as a screen or in the backend's own words. Fetches and prints; what a
 //! reading means and how it looks is decided elsewhere.
 
+mod feed;
+mod keys;
+mod live;
+
 use super::json;
 use crate::cli;
 use crate::config::Config;
@@ -8,6 +12,8 @@ use crate::error::{Error, Outcome};
 use crate::profile::{self, Profile, auth};
 use crate::quota::probe::{self, Answer, CALL_LIMIT, Usage};
 use crate::quota::{pool, shelf};
+use crate::screen::Look;
+use crate::screen::palette::Palette;
 use crate::screen::quota::{self as screen, Row};
 use crate::state::State;
 use crate::sys::{clock, terminal};
@@ -30,6 +36,9 @@ pub fn run(config: &Config, args: &cli::Quota, out: &mut dyn Write) -> Outcome {
             document(config, &state, &profiles, &answers, out)?;
             return Ok(u8::from(failed));
         }
+        if stays(args) {
+            return live::run(&feed::Feed::new(config, &url, Some(profile.name), &state), live::Kind::One);
+        }
         let current = state.active().as_deref() == Some(&profile.name);
         return one(config, &url, &profile, current, args.raw, out);
     }
@@ -39,6 +48,9 @@ pub fn run(config: &Config, args: &cli::Quota, out: &mut dyn Write) -> Outcome {
             "Copy your present login with `prodex profile import-current main`, or log in with `prodex login`.",
         ));
     }
+    if stays(args) {
+        return live::run(&feed::Feed::new(config, &url, None, &state), live::Kind::All { detail: args.detail });
+    }
     let answers = ask_all(config, &url, &profiles);
     if args.json {
         return document(config, &state, &profiles, &answers, out);
@@ -47,6 +59,10 @@ pub fn run(config: &Config, args: &cli::Quota, out: &mut dyn Write) -> Outcome {
         return all_raw(&profiles, answers, out);
     }
     let active = state.active();
+    let known = shelf::load(config);
+    let snapshots: Vec<_> =
+        profiles.iter().zip(&answers).map(|(profile, answer)| known.of(&profile.name, &answer.account)).collect();
+    let pool = pool::of(&snapshots, clock::unix());
     let texts: Vec<Result<&Usage, String>> =
         answers.iter().zip(&profiles).map(|(a, p)| a.usage.as_ref().map_err(|error| error.words(&p.name))).collect();
     let rows: Vec<Row> = profiles
@@ -55,7 +71,8 @@ pub fn run(config: &Config, args: &cli::Quota, out: &mut dyn Write) -> Outcome {
         .zip(&texts)
         .map(|((profile, answer), usage)| row(profile, answer, active.as_deref() == Some(&profile.name), usage))
         .collect();
-    print(out, &screen::overview(&rows, clock::unix(), terminal::width(), args.detail, &clock::local_offset))
+    let look = look();
+    print(out, &screen::overview("Quota Overview", &rows, pool.as_ref(), args.detail, look).text(look.palette))
 }
 
 fn one(config: &Config, url: &Url, profile: &Profile, current: bool, raw: bool, out: &mut dyn Write) -> Outcome {
@@ -69,8 +86,9 @@ fn one(config: &Config, url: &Url, profile: &Profile, current: bool, raw: bool, 
         return print(out, &pretty(own_words(&usage)));
     }
     let account = profile.email.as_deref().or(answer.email.as_deref());
-    let row = Row { name: &profile.name, current, auth: &answer.auth, account, quota: Ok(&usage.reading) };
-    print(out, &screen::single(&row, clock::unix(), terminal::width(), &clock::local_offset))
+    let row = Row { name: &profile.name, current, auth: &answer.auth, account, quota: Ok(&usage.reading), live: None };
+    let look = look();
+    print(out, &screen::single(&row, look).text(look.palette))
 }
 
 fn ask_all(config: &Config, url: &Url, profiles: &[Profile]) -> Vec<Answer> {
@@ -155,7 +173,19 @@ fn row<'a>(profile: &'a Profile, answer: &'a Answer, current: bool, usage: &'a R
         auth: &answer.auth,
         account: profile.email.as_deref().or(answer.email.as_deref()),
         quota: usage.as_ref().map(|usage| &usage.reading).map_err(String::as_str),
+        live: None,
     }
+}
+
+/// Whether it is a view that stays: what a file or a pipe gets ends.
+fn stays(args: &cli::Quota) -> bool {
+    !args.once && !args.raw && !args.json && terminal::can_repaint()
+}
+
+/// Now, and this terminal.
+fn look() -> Look<'static> {
+    let palette = Palette { colour: terminal::colour(), utf8: terminal::utf8() };
+    Look { now: clock::unix(), width: terminal::width(), zone: &clock::local_offset, palette }
 }
 
 fn print(out: &mut dyn Write, text: &str) -> Outcome {

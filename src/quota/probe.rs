@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 pub const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// A real answer has 1 to 4 KiB.
 const MAX_BODY: usize = 1024 * 1024;
-/// Accounts asked at the same time.
-const AT_ONCE: usize = 16;
+/// Accounts asked at the same time. Nearly everybody has fewer, so that nobody waits for another's answer.
+pub const AT_ONCE: usize = 64;
 /// Beyond its calls, what the whole may take before the missing ones are given up.
 const GRACE: Duration = Duration::from_secs(2);
 /// Deep enough for a TLS handshake in a debug build (design 2.5), with room for JSON.
@@ -154,6 +154,17 @@ pub fn fetch(url: &Url, tokens: &Tokens, deadline: Instant) -> Result<Usage, Pro
 /// Asks for one profile.
 pub fn fetch_one(url: &Url, profile: &Profile, call_limit: Duration) -> Answer {
     ask(url, &auth::read(&profile.codex_home), call_limit)
+}
+
+/// Asks for one profile on a thread of its own. False when there can be none.
+pub fn fetch_apart(
+    url: Url,
+    profile: Profile,
+    call_limit: Duration,
+    arrived: impl FnOnce(Answer) + Send + 'static,
+) -> bool {
+    let work = move || arrived(fetch_one(&url, &profile, call_limit));
+    std::thread::Builder::new().name("quota".to_owned()).stack_size(STACK).spawn(work).is_ok()
 }
 
 /// Asks for every profile at once, and gives each answer with its index as it arrives; every index comes exactly once.

@@ -1,13 +1,25 @@
-//! Data to text. Pure: the width and the time zone are arguments. Knows no terminal and opens nothing.
+//! Data to text. Pure: the width, the time zone and the palette are arguments. Knows no terminal and opens nothing.
 
 pub mod doctor;
+pub mod gauge;
+pub mod palette;
 pub mod panel;
 pub mod quota;
 pub mod session;
 pub mod table;
 pub mod text;
 pub mod time;
+pub mod view;
 pub mod why;
+
+/// What a screen is drawn for.
+#[derive(Clone, Copy)]
+pub struct Look<'a> {
+    pub now: u64,
+    pub width: usize,
+    pub zone: time::Zone<'a>,
+    pub palette: palette::Palette,
+}
 
 /// No screen is laid out for less than this; a narrower terminal wraps by itself.
 const NARROWEST: usize = 20;

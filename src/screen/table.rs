@@ -73,7 +73,20 @@ impl Layout {
 
     /// One line, without spaces at its end.
     pub fn line<'a>(&self, cells: impl IntoIterator<Item = &'a str>) -> String {
-        let shown = self.0.iter().zip(cells).filter_map(|(width, cell)| Some(text::pad(cell, (*width)?)));
+        self.painted(cells, |_, text| text.to_owned())
+    }
+
+    /// The same; `paint` gets each cell as it is shown, with the number of its column, and may not change its width.
+    pub fn painted<'a>(
+        &self,
+        cells: impl IntoIterator<Item = &'a str>,
+        paint: impl Fn(usize, &str) -> String,
+    ) -> String {
+        let shown = self.0.iter().zip(cells).enumerate().filter_map(|(column, (width, cell))| {
+            let padded = text::pad(cell, (*width)?);
+            let (text, spaces) = padded.split_at(padded.trim_end().len());
+            Some(paint(column, text) + spaces)
+        });
         shown.collect::<Vec<_>>().join(&" ".repeat(GAP)).trim_end().to_owned()
     }
 }

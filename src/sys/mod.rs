@@ -12,4 +12,5 @@ pub mod private;
 pub mod signal;
 pub mod socket;
 pub mod terminal;
+pub mod tty;
 pub mod user;

@@ -1,7 +1,10 @@
-//! Signals while codex runs: the terminal's own (INT, QUIT) are left to codex, TERM and HUP are handed on to it.
+//! Signals, of two kinds of commands: as bytes in a pipe for a screen that stays (`listen`), and while codex runs: the terminal's own (INT, QUIT) are left to codex, TERM and HUP are handed on to it.
 //! A no-op handler and never `SIG_IGN`: a child inherits the latter, the former is reset by exec (design.md 2.2). What was
 //! ignored when we were started (`nohup`, a background job of a script) stays ignored, by us and by codex.
 
+use std::io;
+use std::os::fd::IntoRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// The child that TERM and HUP go to; 0 before it lives and after it was reaped.
@@ -26,6 +29,54 @@ pub fn take_over() {
 pub fn forward_to(pid: i32) {
     CHILD.store(pid, Ordering::SeqCst);
     deliver();
+}
+
+/// Where `listen`'s signals are written to; -1 for nowhere.
+static LISTENER: AtomicI32 = AtomicI32::new(-1);
+const LISTENED: [libc::c_int; 7] =
+    [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGTSTP, libc::SIGCONT, libc::SIGWINCH];
+
+/// From here on what ends, suspends or resizes a screen is a byte to be read, its number, and does nothing else.
+pub fn listen() -> io::Result<UnixStream> {
+    let (near, far) = UnixStream::pair()?;
+    near.set_nonblocking(true)?;
+    far.set_nonblocking(true)?;
+    // Never closed: a handler may be about to write to it.
+    LISTENER.store(far.into_raw_fd(), Ordering::SeqCst);
+    for signal in LISTENED {
+        install(signal, tell);
+    }
+    Ok(near)
+}
+
+/// Runs in signal context: an atomic and write(2) are all it may use.
+extern "C" fn tell(signal: libc::c_int) {
+    let byte = signal as u8;
+    // SAFETY: one byte of a live local; a full pipe is one that says enough already.
+    unsafe { libc::write(LISTENER.load(Ordering::SeqCst), (&raw const byte).cast(), 1) };
+}
+
+/// Stops until the shell goes on with us; at once when no shell could.
+pub fn suspend() {
+    default(libc::SIGTSTP);
+    raise(libc::SIGTSTP);
+    install(libc::SIGTSTP, tell);
+}
+
+/// Ends this process by the signal, as if it had never been caught.
+pub fn end_by(signal: libc::c_int) {
+    default(signal);
+    raise(signal);
+}
+
+fn default(signal: libc::c_int) {
+    // SAFETY: SIG_DFL is a valid disposition for every signal.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+fn raise(signal: libc::c_int) {
+    // SAFETY: takes a plain number.
+    unsafe { libc::raise(signal) };
 }
 
 extern "C" fn nothing(_: libc::c_int) {}

@@ -1,5 +1,6 @@
-//! How large the terminal is. Draws nothing.
+//! What the terminal is: how large, whether it has colours, whether it shows more than ASCII. Draws nothing.
 
+use std::io::IsTerminal;
 use std::os::fd::AsRawFd;
 
 /// Columns when nobody can say: 0.2.38's default.
@@ -17,6 +18,50 @@ pub fn height() -> usize {
     from_env("PRODEX_TERM_LINES").or_else(|| size().map(|(_, rows)| rows)).unwrap_or(DEFAULT_ROWS)
 }
 
+/// Whether to use colours: `NO_COLOR` says no, `CLICOLOR_FORCE` yes, else a terminal that is not `dumb` has them.
+pub fn colour() -> bool {
+    wants_colour(&|name| std::env::var(name).unwrap_or_default(), is_terminal())
+}
+
+/// Whether the locale's characters are UTF-8, by the first of LC_ALL, LC_CTYPE and LANG that says something.
+pub fn utf8() -> bool {
+    speaks_utf8(&|name| std::env::var(name).unwrap_or_default())
+}
+
+/// Stdout is a terminal on which the cursor can be moved.
+pub fn can_repaint() -> bool {
+    is_terminal() && !is_dumb(&|name| std::env::var(name).unwrap_or_default())
+}
+
+fn is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+type Variable<'a> = &'a dyn Fn(&str) -> String;
+
+fn is_dumb(variable: Variable) -> bool {
+    matches!(variable("TERM").as_str(), "" | "dumb")
+}
+
+fn wants_colour(variable: Variable, terminal: bool) -> bool {
+    if !variable("NO_COLOR").is_empty() {
+        return false;
+    }
+    let forced = variable("CLICOLOR_FORCE");
+    if !forced.is_empty() && forced != "0" {
+        return true;
+    }
+    terminal && !is_dumb(variable) && variable("CLICOLOR") != "0"
+}
+
+fn speaks_utf8(variable: Variable) -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().map(variable).find(|value| !value.is_empty());
+    locale.is_some_and(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
+}
+
 fn from_env(name: &str) -> Option<usize> {
     std::env::var(name).ok()?.trim().parse().ok().filter(|&n| n > 0)
 }
@@ -26,4 +71,48 @@ fn size() -> Option<(usize, usize)> {
     // SAFETY: TIOCGWINSZ writes a winsize through the pointer, which is to a live one; it fails harmlessly elsewhere.
     let answer = unsafe { libc::ioctl(std::io::stdout().as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
     (answer == 0 && size.ws_col > 0 && size.ws_row > 0).then(|| (usize::from(size.ws_col), usize::from(size.ws_row)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn world<'a>(set: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> String + 'a {
+        |name| set.iter().find(|(key, _)| *key == name).map_or(String::new(), |(_, value)| (*value).to_owned())
+    }
+
+    #[test]
+    fn colour_by_terminal_and_wish() {
+        let xterm = ("TERM", "xterm");
+        let rows: [(&[_], bool, bool); 10] = [
+            (&[xterm], true, true),
+            (&[xterm], false, false),
+            (&[], true, false),
+            (&[("TERM", "dumb")], true, false),
+            (&[xterm, ("NO_COLOR", "1")], true, false),
+            (&[xterm, ("NO_COLOR", "")], true, true),
+            (&[xterm, ("CLICOLOR", "0")], true, false),
+            (&[("CLICOLOR_FORCE", "1")], false, true),
+            (&[("CLICOLOR_FORCE", "0")], false, false),
+            (&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], false, false),
+        ];
+        for (set, terminal, expected) in rows {
+            assert_eq!(wants_colour(&world(set), terminal), expected, "{set:?} {terminal}");
+        }
+    }
+
+    #[test]
+    fn the_first_locale_that_says_something_counts() {
+        let rows: &[(&[(&str, &str)], bool)] = &[
+            (&[], false),
+            (&[("LANG", "en_US.UTF-8")], true),
+            (&[("LANG", "de_DE.utf8")], true),
+            (&[("LANG", "en_US.UTF-8"), ("LC_ALL", "C")], false),
+            (&[("LANG", "C"), ("LC_CTYPE", "C.UTF-8")], true),
+            (&[("LC_ALL", ""), ("LANG", "C.UTF-8")], true),
+        ];
+        for (set, expected) in rows {
+            assert_eq!(speaks_utf8(&world(set)), *expected, "{set:?}");
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! Screens at several widths, and what holds at every width.
 
+use super::super::palette::Palette;
+use super::super::{Look, NARROWEST};
 use super::*;
-use crate::quota::Credits;
+use crate::quota::{Credits, Window};
 
 const NOW: u64 = 1_795_581_131; // 2026-11-25 04:32:11 UTC
 
@@ -22,7 +24,15 @@ fn both(plan: &str, five: f64, week: f64) -> Reading {
 }
 
 fn row<'a>(name: &'a str, account: &'a str, quota: Result<&'a Reading, &'a str>) -> Row<'a> {
-    Row { name, current: name == "main", auth: "chatgpt", account: Some(account), quota }
+    Row { name, current: name == "main", auth: "chatgpt", account: Some(account), quota, live: None }
+}
+
+fn look(width: usize) -> Look<'static> {
+    Look { now: NOW, width, zone: &utc, palette: Palette::PLAIN }
+}
+
+fn table(rows: &[Row], width: usize, detail: bool) -> String {
+    super::overview("Quota Overview", rows, None, detail, look(width)).text(Palette::PLAIN)
 }
 
 /// The rows of most tests, in an order that is not the right one.
@@ -45,24 +55,29 @@ fn with_rows<T>(see: impl FnOnce(&[Row]) -> T) -> T {
 
 #[test]
 fn the_table_at_80_columns() {
-    let screen = with_rows(|rows| overview(rows, NOW, 80, false, &utc));
+    let screen = with_rows(|rows| table(rows, 80, false));
     let expected = "\
 [ Quota Overview ] =============================================================
 PROFILE           CUR  ACCOUNT               PLAN  REMAINING
 --------------------------------------------------------------------------------
 main              *    main@example.com      plus  5h 63% left | weekly 88% left
+  ▸5h     ██████████▌░░░░░░ 1h 40m 00s     weekly ███████████████░░ 4d 15h
   status: Ready
 
 other                  a.very.long.address…  plus  5h 95% left | weekly 88% left
+   5h     ████████████████░ 1h 40m 00s    ▸weekly ███████████████░░ 4d 15h
   status: Ready; GPT-5.3-Codex-Spark 5h exhausted until 2026-11-25 04:47 +00:00
 
 日本語アカウント       名前@例え.jp          free  weekly not started
+   weekly █████████████████ not started
   status: Ready
 
 blocked                blocked@example.com   team  5h 0% left | weekly 88% left
+  ▸5h     ░░░░░░░░░░░░░░░░░ 1h 40m 00s     weekly ███████████████░░ 4d 15h
   status: Blocked: 5h exhausted until 2026-11-25 06:12 +00:00
 
 zz-later               later@example.com     team  weekly 0% left
+   weekly ░░░░░░░░░░░░░░░░░ 1d 1h
   status: Blocked: weekly exhausted until 2026-11-26 05:32 +00:00
 
 expired                x@example.com         -     -
@@ -73,17 +88,22 @@ expired                x@example.com         -     -
 
 #[test]
 fn the_table_at_40_columns() {
-    let screen = with_rows(|rows| overview(&rows[4..], NOW, 40, true, &|_| -12_600));
+    let look = Look { zone: &|_| -12_600, ..look(40) };
+    let screen = with_rows(|rows| super::overview("Quota Overview", &rows[4..], None, true, look).text(Palette::PLAIN));
     let expected = "\
 [ Quota Overview ] =====================
 PROFILE  REMAINING
 ----------------------------------------
 *main    5h 63% left | weekly 88% left
+  ▸5h     ███████████▌░░░░░░ 1h 40m 00s
+   weekly ████████████████░░ 4d 15h
   status: Ready
   resets: 5h 2026-11-25 02:42 -03:30 |
   weekly 2026-11-29 16:08 -03:30
 
 other    5h 95% left | weekly 88% left
+   5h     █████████████████░ 1h 40m 00s
+  ▸weekly ████████████████░░ 4d 15h
   status: Ready; GPT-5.3-Codex-Spark 5h
   exhausted until 2026-11-25 01:17
   -03:30
@@ -97,7 +117,7 @@ other    5h 95% left | weekly 88% left
 fn three_windows_go_below_on_a_narrow_screen() {
     let windows = vec![window(18_000, 40.0, 60), window(604_800, 1.5, 90_000), window(2_592_000, 0.0, 2_592_000)];
     let r = reading("plus", windows);
-    let screen = overview(&[row("main", "m@example.com", Ok(&r))], NOW, 40, false, &utc);
+    let screen = table(&[row("main", "m@example.com", Ok(&r))], 40, false);
     let expected = "\
 [ Quota Overview ] =====================
 PROFILE  CUR  ACCOUNT        PLAN
@@ -105,6 +125,9 @@ PROFILE  CUR  ACCOUNT        PLAN
 main     *    m@example.com  plus
   5h 60% left | weekly 98% left |
   monthly not started
+  ▸5h      ██████████░░░░░░░ 1m 00s
+   weekly  ████████████████▌ 1d 1h
+   monthly █████████████████ not started
   status: Ready
 ";
     assert_eq!(screen, expected, "\n{screen}");
@@ -119,13 +142,11 @@ fn nothing_is_wider_than_the_screen_and_remaining_is_whole() {
         ..both("x", 1e300, 0.1)
     };
     for width in (NARROWEST..=130).chain([200, 500]) {
-        let screen = with_rows(|rows| overview(rows, NOW, width, true, &utc))
-            + &overview(
+        let screen = with_rows(|rows| table(rows, width, true))
+            + &table(
                 &[Row { account: None, ..row("日本\x07👩\u{200d}👩\u{200d}👧e\u{301}", "", Ok(&hostile)) }],
-                NOW,
                 width,
                 true,
-                &utc,
             );
         for line in screen.lines() {
             assert!(text::width(line) <= width, "{width}: {line}");
@@ -142,10 +163,10 @@ fn nothing_is_wider_than_the_screen_and_remaining_is_whole() {
 #[test]
 fn wide_screens_show_everything() {
     for width in [120, 200] {
-        let screen = with_rows(|rows| overview(rows, NOW, width, false, &utc));
+        let screen = with_rows(|rows| table(rows, width, false));
         assert!(screen.contains("PROFILE           CUR  AUTH     ACCOUNT"), "{screen}");
     }
-    let screen = with_rows(|rows| overview(rows, NOW, 200, false, &utc));
+    let screen = with_rows(|rows| table(rows, 200, false));
     assert!(screen.contains("a.very.long.address.of.somebody@subdomain.example.com"), "{screen}");
     assert!(screen.contains("zz-later               chatgpt  later@example.com "), "{screen}");
 }
@@ -167,8 +188,13 @@ Main:         5h: 63% left (37% used), resets 2026-11-25 06:12 +00:00 |
 Code review:  weekly: 99% left (not started)
 Credits:      12.50
 Early resets: 2 available
+
+▸5h     ███████████████░░░░░░░░░ resets in 1h 40m 00s
+ weekly █████████████████████░░░ resets in 4d 15h
+Code review
+ weekly ███████████████████████▌ not started
 ";
-    assert_eq!(single(&row("main", "main@example.com", Ok(&r)), NOW, 80, &utc), expected);
+    assert_eq!(single(&row("main", "main@example.com", Ok(&r)), look(80)).text(Palette::PLAIN), expected);
 }
 
 #[test]
@@ -181,6 +207,69 @@ fn refusals_and_unknowns_in_words() {
     assert_eq!(status(Ok(&r), NOW, &utc), "Blocked: the backend says that the limit is reached (new\u{fffd}kind)");
     let empty = reading("plus", vec![]);
     assert_eq!(status(Ok(&empty), NOW, &utc), "Unknown: the backend reported no quota window");
-    assert!(overview(&[row("a", "b", Ok(&empty))], NOW, 40, true, &utc).contains("resets: unavailable"));
-    assert!(overview(&[], NOW, 40, true, &utc).starts_with("[ Quota Overview ]"));
+    assert!(table(&[row("a", "b", Ok(&empty))], 40, true).contains("resets: unavailable"));
+    assert!(table(&[], 40, true).starts_with("[ Quota Overview ]"));
+}
+
+#[test]
+fn a_view_that_stays_says_how_old_it_is_and_what_it_waits_for() {
+    let main = both("plus", 37.0, 12.0);
+    let live = |age, asking, problem| Some(Live { age, asking, problem });
+    let words = |quota, live| Row { live, ..row("a", "b", quota) }.words(NOW, &utc);
+    assert_eq!(words(Ok(&main), live(Some(12), true, None)), "Ready; read 12s ago");
+    assert_eq!(
+        words(Ok(&main), live(Some(120), false, Some("HTTP\n500"))),
+        "Ready; not renewed: HTTP\u{fffd}500; read 2m ago"
+    );
+    assert_eq!(words(Err(""), live(None, true, None)), "asking the backend...");
+    assert_eq!(words(Err("no"), live(None, true, Some("no"))), "Error: no");
+}
+
+#[test]
+fn the_pool_stands_below() {
+    let pool = Pool {
+        known: 5,
+        ready: 3,
+        left: 61.7,
+        per_hour: Some(4.25),
+        dry_at: Some(NOW + 43_200),
+        next_back: Some((NOW + 6_000, 2)),
+    };
+    let foot = |width| with_rows(|rows| super::overview("Q", rows, Some(&pool), false, look(width)).foot).split_off(1);
+    assert_eq!(
+        foot(100),
+        [
+            "Pool:  ███████████████░░░░░░░░░ 61% left in 5 of 6 accounts, 3 ready",
+            "       4.2% an hour: dry in 12h | blocked is back in 1h 40m 00s"
+        ]
+    );
+    assert_eq!(
+        foot(40),
+        [
+            "Pool:  61% left in 5 of 6 accounts, 3",
+            "       ready |",
+            "       4.2% an hour: dry in 12h |",
+            "       blocked is back in 1h 40m 00s"
+        ]
+    );
+    for width in NARROWEST..140 {
+        assert!(foot(width).iter().all(|line| text::width(line) <= width), "{width}");
+    }
+}
+
+#[test]
+fn colour_changes_no_width_and_no_word() {
+    let colour = Palette { colour: true, utf8: true };
+    for width in [20, 40, 80, 120] {
+        let painted = with_rows(|rows| {
+            super::overview("Q", rows, None, true, Look { palette: colour, ..look(width) }).text(colour)
+        });
+        let mut bare = painted.clone();
+        while let Some(at) = bare.find('\x1b') {
+            let end = bare[at..].find('m').unwrap();
+            bare.replace_range(at..=at + end, "");
+        }
+        assert_eq!(bare, with_rows(|rows| super::overview("Q", rows, None, true, look(width)).text(Palette::PLAIN)));
+        assert!(painted.contains("\x1b[32mReady\x1b[0m"), "{painted}");
+    }
 }

@@ -1,0 +1,192 @@
+//! The terminal as a screen of its own: keys without Enter, no echo, no cursor, the alternate buffer; put back as it was on
+//! every way out, a panic and a signal included. Knows neither keys nor what is drawn.
+
+use super::poll::{self, Watch};
+use super::signal;
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// Alternate buffer, no cursor, and no wrapping: a character that is wider than we think must not shift all lines.
+const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?7l";
+const LEAVE: &[u8] = b"\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l";
+
+/// How the terminal was, while it is not.
+static BEFORE: Mutex<Option<libc::termios>> = Mutex::new(None);
+static ENTERED: AtomicBool = AtomicBool::new(false);
+
+/// What ended a wait.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Bytes of keys; at least one.
+    Input(Vec<u8>),
+    /// The terminal is gone.
+    Closed,
+    Resized,
+    /// Ctrl+C.
+    Interrupted,
+    /// To be ended by this signal.
+    Ended(i32),
+    /// Ctrl+Z was pressed.
+    Suspended,
+    /// Somebody called [`Bell::ring`].
+    Rung,
+    Timeout,
+}
+
+/// Ends a wait from another thread.
+#[derive(Clone)]
+pub struct Bell(Arc<UnixStream>);
+
+impl Bell {
+    pub fn ring(&self) {
+        // A full pipe is one that rings already.
+        let _ = (&*self.0).write(&[0]);
+    }
+}
+
+pub struct Screen {
+    signals: UnixStream,
+    rung: UnixStream,
+    bell: Bell,
+    /// Where keys come from, while stdin is a terminal.
+    keys: Option<File>,
+}
+
+impl Screen {
+    /// Takes the terminal that stdout is.
+    pub fn open() -> io::Result<Screen> {
+        let signals = signal::listen()?;
+        let (rung, bell) = UnixStream::pair()?;
+        rung.set_nonblocking(true)?;
+        bell.set_nonblocking(true)?;
+        let stdin = io::stdin();
+        let keys = stdin.is_terminal().then(|| stdin.as_fd().try_clone_to_owned()).transpose()?.map(File::from);
+        let screen = Screen { signals, rung, bell: Bell(Arc::new(bell)), keys };
+        // The message of a panic belongs on the screen that stays.
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            leave();
+            hook(info);
+        }));
+        screen.enter()?;
+        Ok(screen)
+    }
+
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
+
+    fn enter(&self) -> io::Result<()> {
+        if self.keys.is_some() {
+            set_keys();
+        }
+        ENTERED.store(true, Ordering::SeqCst);
+        write(ENTER)
+    }
+
+    /// All of it in one write.
+    pub fn draw(&self, bytes: &[u8]) -> io::Result<()> {
+        write(bytes)
+    }
+
+    /// Until something happens, or `deadline`.
+    pub fn wait(&self, deadline: Instant) -> io::Result<Event> {
+        let keys = self.keys.as_ref().map_or(Watch::nothing(), |keys| Watch::new(keys).read(true));
+        let mut set = [Watch::new(&self.signals).read(true), keys, Watch::new(&self.rung).read(true)];
+        if !poll::wait(&mut set, Some(deadline))? {
+            return Ok(Event::Timeout);
+        }
+        let mut bytes = [0; 256];
+        if set[0].readable() {
+            return Ok(match (&self.signals).read(&mut bytes[..1]) {
+                Ok(1) => meaning(i32::from(bytes[0])),
+                _ => Event::Timeout,
+            });
+        }
+        if let Some(mut keys) = self.keys.as_ref().filter(|_| set[1].readable()) {
+            return Ok(match keys.read(&mut bytes) {
+                Ok(0) => Event::Closed,
+                Ok(taken) => Event::Input(bytes[..taken].to_vec()),
+                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {
+                    Event::Timeout
+                }
+                Err(_) => Event::Closed,
+            });
+        }
+        while matches!((&self.rung).read(&mut bytes), Ok(256)) {}
+        Ok(Event::Rung)
+    }
+
+    /// Gives the terminal back and sleeps until the shell says to go on.
+    pub fn suspend(&self) -> io::Result<()> {
+        leave();
+        signal::suspend();
+        self.enter()
+    }
+}
+
+fn meaning(signal: i32) -> Event {
+    match signal {
+        libc::SIGWINCH | libc::SIGCONT => Event::Resized,
+        libc::SIGINT => Event::Interrupted,
+        libc::SIGTSTP => Event::Suspended,
+        other => Event::Ended(other),
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        leave();
+    }
+}
+
+/// As it was before; once.
+fn leave() {
+    if ENTERED.swap(false, Ordering::SeqCst) {
+        let _ = write(LEAVE);
+        let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(before) = before {
+            // SAFETY: a live termios that tcgetattr filled.
+            unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, &raw const before) };
+        }
+    }
+}
+
+/// Keys come one by one and are not shown. Ctrl+C and Ctrl+Z stay signals.
+fn set_keys() {
+    // SAFETY: a zeroed termios is a valid value of this plain C struct.
+    let mut mode: libc::termios = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live termios.
+    if unsafe { libc::tcgetattr(libc::STDIN_FILENO, &raw mut mode) } != 0 {
+        return;
+    }
+    *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(mode);
+    mode.c_lflag &= !(libc::ICANON | libc::ECHO);
+    mode.c_cc[libc::VMIN] = 1;
+    mode.c_cc[libc::VTIME] = 0;
+    // SAFETY: as above.
+    unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, &raw const mode) };
+}
+
+/// Past std's line buffer, which would cut a picture into pieces.
+fn write(mut bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    while !bytes.is_empty() {
+        match stdout.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(taken) => bytes = bytes.get(taken..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Another program left the terminal non-blocking.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                poll::wait(&mut [Watch::new(&stdout).write(true)], None)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
