@@ -205,6 +205,18 @@ impl Reading {
         thin.reduce(|one, other| Some(one?.max(other?))).map(|until| until.unwrap_or(0))
     }
 
+    /// The main window that stops the account first, as its place: the one with the least left, of exhausted ones the last to
+    /// come back. `None` with fewer than two to choose from.
+    pub fn binding(&self, now: u64) -> Option<usize> {
+        let rank = |(index, window): (usize, &Window)| {
+            let back = if window.exhausted(now) { window.resets_at.unwrap_or(u64::MAX) } else { 0 };
+            Some((window.left(now)?, std::cmp::Reverse(back), index))
+        };
+        let known: Vec<_> = self.windows.iter().enumerate().filter_map(rank).collect();
+        let first = known.iter().min_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))))?;
+        (known.len() > 1).then_some(first.2)
+    }
+
     /// The nearest reset of a main window that is still to come.
     pub fn nearest_reset(&self, now: u64) -> Option<u64> {
         self.windows.iter().filter_map(|window| window.resets_at).filter(|&at| at > now).min()
@@ -329,6 +341,16 @@ mod tests {
         let r = reading(vec![window(18_000, 100.0, 600), window(604_800, 50.0, 90_000)]);
         assert_eq!(r.earliest_useful_reset(NOW), Some(NOW + 600));
         assert_eq!(reading(vec![window(18_000, 50.0, 600)]).earliest_useful_reset(NOW), None);
+    }
+
+    #[test]
+    fn the_window_with_the_least_left_binds() {
+        let binding = |windows: Vec<Window>| reading(windows).binding(NOW);
+        assert_eq!(binding(vec![window(18_000, 40.0, 600), window(604_800, 90.0, 90_000)]), Some(1));
+        assert_eq!(binding(vec![window(18_000, 100.0, 600), window(604_800, 90.0, 90_000)]), Some(0));
+        assert_eq!(binding(vec![window(18_000, 100.0, 600), window(604_800, 100.0, 90_000)]), Some(1));
+        assert_eq!(binding(vec![window(18_000, 40.0, 600)]), None);
+        assert_eq!(binding(vec![]), None);
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! Data to text. Pure: the width and the time zone are arguments. Knows no terminal and opens nothing.
+//! Data to text. Pure: the width, the time zone and the palette are arguments. Knows no terminal and opens nothing.
 
 pub mod doctor;
+pub mod gauge;
+pub mod palette;
 pub mod panel;
 pub mod quota;
 pub mod table;

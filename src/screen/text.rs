@@ -5,14 +5,19 @@ use unicode_width::UnicodeWidthStr;
 /// Foreign texts are cut to this many characters before anything else looks at them.
 const LONGEST: usize = 2_000;
 
-/// Cells that `text` takes on a terminal.
+/// What stands where something of a foreign text was taken out.
+pub const REPLACEMENT: char = '\u{fffd}';
+
+/// Cells that `text` takes on a terminal. The palette's own colours take none; foreign text has no escape left (`clean`).
 pub fn width(text: &str) -> usize {
-    text.width()
+    let mut pieces = text.split('\x1b');
+    let first = pieces.next().unwrap_or_default().width();
+    pieces.fold(first, |cells, piece| cells + piece.split_once('m').map_or(0, |(_, shown)| shown.width()))
 }
 
 /// `text` on one line, without anything that steers a terminal or turns its direction around.
 pub fn clean(text: &str) -> String {
-    text.chars().take(LONGEST).map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
+    text.chars().take(LONGEST).map(|c| if steers(c) { REPLACEMENT } else { c }).collect()
 }
 
 /// `text` in at most `width` cells, with `…` where something was cut off. Never cuts a character from its marks.

@@ -1,5 +1,7 @@
 //! Moments for people. The zone is a function from a unix time to its offset, so that tests can use any.
 
+use crate::quota::span_words;
+
 /// Offset east of Greenwich in seconds, at a unix time.
 pub type Zone<'a> = &'a dyn Fn(u64) -> i32;
 
@@ -14,6 +16,25 @@ pub fn local(unix: u64, zone: Zone) -> String {
     let (sign, east) = if offset < 0 { ('-', -offset) } else { ('+', offset) };
     let (hour, minute) = (minutes / 60, minutes % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} {sign}{:02}:{:02}", east / 3600, east % 3600 / 60)
+}
+
+/// How long until something, to the second while that matters: `4d 15h`, `1h 40m 12s`, `4m 05s`, `9s`.
+pub fn countdown(seconds: u64) -> String {
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (24.., _) => span_words(seconds),
+        (0, 0) => format!("{rest}s"),
+        (0, _) => format!("{minutes}m {rest:02}s"),
+        _ => format!("{hours}h {minutes:02}m {rest:02}s"),
+    }
+}
+
+/// `12s ago`, `2h 10m ago`.
+pub fn ago(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s ago"),
+        _ => format!("{} ago", span_words(seconds)),
+    }
 }
 
 /// Year, month and day of a day since 1970-01-01.
@@ -45,6 +66,21 @@ fn year_length(year: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lengths_of_time() {
+        let rows = [
+            (0, "0s", "0s ago"),
+            (59, "59s", "59s ago"),
+            (245, "4m 05s", "4m ago"),
+            (6_012, "1h 40m 12s", "1h 40m ago"),
+            (86_399, "23h 59m 59s", "23h 59m ago"),
+            (400_000, "4d 15h", "4d 15h ago"),
+        ];
+        for (seconds, until, since) in rows {
+            assert_eq!((countdown(seconds), ago(seconds)), (until.to_owned(), since.to_owned()));
+        }
+    }
 
     #[test]
     fn moments_that_date_1_knows() {

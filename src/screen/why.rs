@@ -2,9 +2,8 @@
 //! `quota::schedule`.
 
 use super::table::{Column, Layout};
-use super::{NARROWEST, join, text, title};
+use super::{NARROWEST, join, text, time, title};
 use crate::quota::schedule::{Ranked, Rule};
-use crate::quota::span_words;
 
 /// One profile; they come in the order of the rule.
 pub struct Row<'a> {
@@ -49,10 +48,7 @@ fn verdict(rows: &[Row]) -> String {
 
 fn cells(place: usize, row: &Row) -> Vec<String> {
     let ranked = row.ranked;
-    let age = row.age.map_or("-".to_owned(), |age| match age {
-        0..60 => format!("{age}s ago"),
-        _ => format!("{} ago", span_words(age)),
-    });
+    let age = row.age.map_or("-".to_owned(), time::ago);
     vec![
         if ranked.eligible { (place + 1).to_string() } else { "-".to_owned() },
         text::clean(&ranked.name),
