@@ -7,12 +7,13 @@ mod look;
 mod runtime;
 mod trial;
 
+use super::chart;
 use crate::cli;
 use crate::config::Config;
 use crate::error::Outcome;
 use crate::quota::probe::{self, Answer, CALL_LIMIT, ProbeError};
-use crate::screen::doctor::{self as screen, Panel};
-use crate::screen::panel::Value;
+use crate::screen::doctor as screen;
+use crate::screen::panel::Panel;
 use crate::screen::{quota, text};
 use crate::sys::bounded::Bounded;
 use crate::sys::child::{self, Program};
@@ -181,14 +182,14 @@ fn page(report: &Report, width: usize) -> String {
     let findings: Vec<_> =
         report.findings.iter().map(|finding| screen::Finding { what: &finding.what, next: &finding.next }).collect();
     let mut panels = vec![overview(report)];
-    panels.extend(report.patients.iter().map(|patient| chart(patient, report.active.as_deref())));
+    panels.extend(report.patients.iter().map(|patient| panel(patient, report.active.as_deref())));
     panels.extend(report.runtime.as_ref().map(Runtime::panel));
     screen::page(&findings, &panels, width)
 }
 
-fn overview(report: &Report) -> Panel<'static> {
-    let path = |path: &Path| Value::Text(path.display().to_string());
-    let with = |path: &Path, more: &str| Value::Text(format!("{} ({more})", path.display()));
+fn overview(report: &Report) -> Panel {
+    let path = |path: &Path| path.display().to_string();
+    let with = |path: &Path, more: &str| format!("{} ({more})", path.display());
     let config = report.config;
     let name = config.codex_bin.to_string_lossy();
     let codex = match (&report.codex.path, report.codex.version.as_deref().unwrap_or("version unknown")) {
@@ -196,43 +197,27 @@ fn overview(report: &Report) -> Panel<'static> {
         (Some(path), version) if path.as_os_str() == config.codex_bin => format!("{name} ({version})"),
         (Some(path), version) => format!("{name} {version} ({})", path.display()),
     };
-    let mut rows = vec![
-        ("Prodex root", path(&config.root)),
-        ("State file", with(&config.state_file(), if report.state_exists { "exists" } else { "missing" })),
-        ("Profiles root", path(&config.profiles_dir())),
-        ("Default CODEX_HOME", path(&config.default_codex_home)),
-        ("Codex binary", Value::Text(codex)),
-        ("Quota endpoint", Value::Text(report.quota_endpoint.clone())),
-        ("Profiles", Value::Text(report.patients.len().to_string())),
-        ("Active profile", Value::Text(report.active.clone().unwrap_or_else(|| "none".to_owned()))),
-    ];
-    if let Some(trial) = &report.trial {
-        rows.push(("Overrides", Value::Text(trial.words.clone())));
-    }
-    Panel { heading: "Doctor".to_owned(), rows }
+    Panel::new("Doctor")
+        .row("Prodex root", path(&config.root))
+        .row("State file", with(&config.state_file(), if report.state_exists { "exists" } else { "missing" }))
+        .row("Profiles root", path(&config.profiles_dir()))
+        .row("Default CODEX_HOME", path(&config.default_codex_home))
+        .row("Codex binary", codex)
+        .row("Quota endpoint", report.quota_endpoint.as_str())
+        .row("Profiles", report.patients.len().to_string())
+        .row("Active profile", report.active.as_deref().unwrap_or("none"))
+        .maybe("Overrides", report.trial.as_ref().map(|trial| trial.words.as_str()))
 }
 
-fn chart(patient: &Patient, active: Option<&str>) -> Panel<'static> {
+fn panel(patient: &Patient, active: Option<&str>) -> Panel {
     let Patient { profile, auth, exists, answer } = patient;
-    let text = |text: &str| Value::Text(text.to_owned());
-    let yes = |yes| text(if yes { "Yes" } else { "No" });
-    let mut rows = vec![
-        ("Current", yes(active == Some(&profile.name))),
-        ("Kind", text(patient.kind())),
-        ("Auth", text(auth.label())),
-        ("Email", text(patient.email().unwrap_or("-"))),
-        ("Path", Value::Text(profile.codex_home.display().to_string())),
-        ("Exists", yes(*exists)),
-    ];
-    if let Some(answer) = answer {
-        let now = clock::unix();
-        rows.push(("Quota", Value::Text(patient.quota(answer))));
-        if let Ok(usage) = &answer.usage {
-            let windows = usage.reading.windows.iter().map(|window| window.words(now)).collect();
-            rows.push(("Main", Value::Items(windows)));
-        }
-    }
-    Panel { heading: format!("Profile {}", profile.name), rows }
+    let panel = Panel::new(format!("Profile {}", profile.name));
+    let panel = panel.row("Current", chart::yes(active == Some(&profile.name)));
+    let panel = chart::of(panel, profile, auth).row("Exists", chart::yes(*exists));
+    let Some(answer) = answer else { return panel };
+    let words = answer.usage.as_ref().map_err(|error| error.words(&profile.name));
+    let reading = words.as_ref().map(|usage| &usage.reading).map_err(String::as_str);
+    chart::quota(panel, reading, None)
 }
 
 impl Patient {

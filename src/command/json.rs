@@ -15,6 +15,7 @@
 //! | `credits` | null, or `has_credits`, `unlimited`, `balance` |
 //! | `reset_credits`, `read_at` | early resets to spend; Unix seconds |
 
+use super::chart;
 use crate::profile::auth::Auth;
 use crate::profile::{self, Profile};
 use crate::quota::pool::Pool;
@@ -34,9 +35,9 @@ pub fn profile(profile: &Profile, auth: &Auth, active: Option<&str>) -> Value {
     Value::of([
         ("name", profile.name.as_str().into()),
         ("current", (active == Some(profile.name.as_str())).into()),
-        ("kind", if profile.managed { "managed" } else { "external" }.into()),
+        ("kind", profile.kind().into()),
         ("auth", auth.label().into()),
-        ("email", maybe(auth.email().or(profile.email.as_deref()))),
+        ("email", maybe(chart::email(profile, auth))),
         ("login_needed", profile::login_needed(&profile.codex_home).is_some().into()),
         ("path", path(&profile.codex_home)),
         ("exists", profile.codex_home.is_dir().into()),

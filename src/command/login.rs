@@ -2,7 +2,7 @@
 //! home that is nobody's yet, and the account decides which profile it is (spec S-30, S-31).
 //! Knows no token and no endpoint.
 
-use super::{find_codex, load, rows, warn};
+use super::{find_codex, load, show, warn};
 use crate::config::Config;
 use crate::error::{Error, Outcome};
 use crate::profile::auth::{self, Auth};
@@ -10,6 +10,7 @@ use crate::profile::authfile::Locked;
 use crate::profile::home::{self, Staged};
 use crate::profile::identity::Identity;
 use crate::profile::{self, Profile, links, name};
+use crate::screen::panel::Panel;
 use crate::state::{State, file, store};
 use crate::sys::child::{self, Program};
 use crate::sys::clock;
@@ -220,15 +221,12 @@ fn create(config: &Config, identity: &Identity, staged: &mut Option<Staged>) -> 
 }
 
 fn report(out: &mut dyn Write, result: String, auth: &Auth, profile: &Profile) -> Outcome {
-    rows(
-        out,
-        &[
-            ("Result", result),
-            ("Account", auth.email().unwrap_or(auth.label()).to_owned()),
-            ("Profile", profile.name.clone()),
-            ("CODEX_HOME", profile.codex_home.display().to_string()),
-        ],
-    )?;
+    let panel = Panel::new("Login")
+        .row("Result", result)
+        .row("Account", auth.email().unwrap_or(auth.label()))
+        .row("Profile", profile.name.as_str())
+        .row("CODEX_HOME", profile.codex_home.display().to_string());
+    show(out, &[panel])?;
     if matches!(auth, Auth::Keyring { .. }) {
         warn(
             "codex keeps this login in the system's keyring, where prodex cannot use it; see cli_auth_credentials_store",

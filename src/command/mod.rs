@@ -1,5 +1,6 @@
 //! One verb per file: fetch, decide, print. This file only dispatches, and has the few words that all verbs share.
 
+mod chart;
 pub mod doctor;
 mod json;
 pub mod login;
@@ -15,9 +16,10 @@ pub mod why;
 use crate::cli::{self, Command};
 use crate::config::Config;
 use crate::error::{Error, Outcome};
+use crate::screen::panel::{self, Panel};
 use crate::screen::text::clean;
 use crate::state::{State, store};
-use crate::sys::child;
+use crate::sys::{child, terminal};
 use crate::wire::url::Url;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -100,23 +102,7 @@ pub fn find_codex(config: &Config) -> Result<PathBuf, Error> {
     })
 }
 
-/// `Label:  value` lines under each other. Screens take their place later.
-pub fn rows(out: &mut dyn Write, rows: &[(&str, String)]) -> io::Result<()> {
-    let width = rows.iter().map(|(label, _)| label.len()).max().unwrap_or(0) + 1;
-    for (label, value) in rows {
-        writeln!(out, "{:width$}  {}", format!("{label}:"), clean(value))?;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_reaches_the_terminal_that_steers_it() {
-        let mut text = Vec::new();
-        rows(&mut text, &[("A", "x\ny".into()), ("Long", String::new())]).unwrap();
-        assert_eq!(text, "A:     x\u{fffd}y\nLong:  \n".as_bytes());
-    }
+/// Panels under each other, as wide as the terminal.
+pub fn show(out: &mut dyn Write, panels: &[Panel]) -> io::Result<()> {
+    out.write_all(panel::page(panels, terminal::columns()).as_bytes())
 }

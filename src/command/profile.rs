@@ -1,14 +1,15 @@
 //! `profile add | import-current | list | remove | use | disable | enable | reserve`, `use` and `current`.
 //! Decides what is allowed and says what was done; homes, links and the file are made elsewhere.
 
-use super::{json, load, rows, warn};
+use super::chart::{self, Shelf};
+use super::{json, load, show, warn};
 use crate::cli;
 use crate::config::Config;
 use crate::error::{Error, Outcome};
 use crate::profile::{self, Profile, auth, home, links, name};
 use crate::proxy::bindings;
 use crate::quota::shelf;
-use crate::screen::text::clean;
+use crate::screen::panel::Panel;
 use crate::state::{State, file, store};
 use crate::wire::value::Value;
 use std::fs;
@@ -29,31 +30,22 @@ pub fn add(config: &Config, args: &cli::ProfileAdd, out: &mut dyn Write) -> Outc
         (None, Some(source)) => copy(config, args, source)?,
         (None, None) => create(config, args)?,
     };
-    rows(
-        out,
-        &[
-            ("Result", format!("Added profile '{}'.", added.profile.name)),
-            ("Profile", added.profile.name.clone()),
-            ("CODEX_HOME", added.profile.codex_home.display().to_string()),
-            ("Storage", added.storage.to_owned()),
-            ("Active", added.active.unwrap_or_else(|| "none".to_owned())),
-        ],
-    )?;
-    for skipped in &added.skipped {
-        writeln!(out, "Not copied: {}", clean(skipped))?;
+    let Added { profile, active, storage, skipped, aside } = added;
+    let auth = auth::read(&profile.codex_home);
+    let mut panel = Panel::new("Profile Added")
+        .row("Result", format!("Added profile '{}'.", profile.name))
+        .row("Profile", profile.name.as_str())
+        .row("CODEX_HOME", profile.codex_home.display().to_string())
+        .row("Storage", storage)
+        .row("Active", active.as_deref().unwrap_or("none"));
+    for skipped in skipped {
+        panel = panel.row("Not copied", skipped);
     }
-    for aside in &added.aside {
-        writeln!(out, "Moved aside: {}", clean(aside))?;
+    for aside in aside {
+        panel = panel.row("Moved aside", aside);
     }
-    match source {
-        Some(source) if auth::read(&added.profile.codex_home).tokens().is_some() => {
-            write!(out, "{}", one_refresh_token(&source, &added.profile.name))?;
-        }
-        None if matches!(auth::read(&added.profile.codex_home), auth::Auth::Missing) => {
-            writeln!(out, "Next: log in with `prodex login -p {}`.", added.profile.name)?;
-        }
-        _ => {}
-    }
+    let note = source.filter(|_| auth.tokens().is_some()).map(|source| one_refresh_token(&source, &profile.name));
+    show(out, &[panel.maybe("Note", note).maybe("Next", chart::next(&profile, &auth))])?;
     Ok(0)
 }
 
@@ -89,34 +81,32 @@ pub fn list(config: &Config, as_json: bool, out: &mut dyn Write) -> Outcome {
         out.write_all(json::document(members).as_bytes())?;
         return Ok(0);
     }
+    let active = state.active();
+    let panel = Panel::new("Profiles");
     if profiles.is_empty() {
-        let hints = [
-            ("Status", "No profiles configured."),
-            ("Create", "prodex profile add NAME"),
-            ("Import", "prodex profile import-current NAME"),
-        ];
-        rows(out, &hints.map(|(label, value)| (label, value.to_owned())))?;
+        show(out, &[first_steps(panel.row("Status", "No profiles configured."))])?;
         return Ok(0);
     }
-    let active = state.active();
-    let count = ("Count", profiles.len().to_string());
-    rows(out, &[count, ("Active", active.clone().unwrap_or_else(|| "none".to_owned()))])?;
+    let shelf = Shelf::load(config);
+    let count = profiles.len().to_string();
+    let mut panels = vec![panel.row("Count", count).row("Active", active.as_deref().unwrap_or("none"))];
     for profile in profiles {
-        let current = if active.as_deref() == Some(&profile.name) { "Yes" } else { "No" };
         let auth = auth::read(&profile.codex_home);
-        writeln!(out)?;
-        let mut lines = vec![
-            ("Profile", profile.name.clone()),
-            ("Current", current.to_owned()),
-            ("Kind", if profile.managed { "managed" } else { "external" }.to_owned()),
-            ("Auth", describe(&profile, &auth)),
-            ("Email", email(&profile, &auth)),
-            ("Path", profile.codex_home.display().to_string()),
-        ];
-        lines.extend(rotation(&profile).map(|words| ("Rotation", words)));
-        rows(out, &lines)?;
+        let panel = Panel::new(format!("Profile {}", profile.name));
+        let panel = panel.row("Current", chart::yes(active.as_deref() == Some(&profile.name)));
+        let panel = shelf.quota(chart::of(panel, &profile, &auth), &profile, &auth);
+        panels.push(panel.maybe("Next", chart::next(&profile, &auth)));
     }
+    show(out, &panels)?;
     Ok(0)
+}
+
+/// What to type where there is no profile.
+fn first_steps(panel: Panel) -> Panel {
+    panel
+        .row("Create", "prodex profile add NAME")
+        .row("Import", "prodex profile import-current NAME")
+        .row("Log in", "prodex login")
 }
 
 /// A line each, and nothing else whatever is wrong: a shell is waiting for words.
@@ -162,14 +152,11 @@ pub fn remove(config: &Config, name: &str, delete_home: bool, out: &mut dyn Writ
         (true, false) => "No (it did not exist)".to_owned(),
         (false, _) => format!("No (kept: {path})"),
     };
-    rows(
-        out,
-        &[
-            ("Result", format!("Removed profile '{name}'.")),
-            ("Deleted home", deleted),
-            ("Active", active.unwrap_or_else(|| "cleared".to_owned())),
-        ],
-    )?;
+    let panel = Panel::new("Profile Removed")
+        .row("Result", format!("Removed profile '{name}'."))
+        .row("Deleted home", deleted)
+        .row("Active", active.as_deref().unwrap_or("cleared"));
+    show(out, &[panel])?;
     Ok(0)
 }
 
@@ -181,13 +168,12 @@ pub fn use_profile(config: &Config, name: &str, out: &mut dyn Write) -> Outcome 
         state.set_active(Some(name));
         Ok(profile)
     })?;
-    rows(
-        out,
-        &[
-            ("Result", format!("Active profile: {}", profile.name)),
-            ("CODEX_HOME", profile.codex_home.display().to_string()),
-        ],
-    )?;
+    let auth = auth::read(&profile.codex_home);
+    let panel = Panel::new("Active Profile")
+        .row("Result", format!("Active profile: {}", profile.name))
+        .row("CODEX_HOME", profile.codex_home.display().to_string())
+        .maybe("Next", chart::next(&profile, &auth));
+    show(out, &[panel])?;
     if profile.disabled {
         warn(&format!(
             "'{name}' is disabled: without -p a run takes another profile while one is ready. \
@@ -201,10 +187,11 @@ pub fn use_profile(config: &Config, name: &str, out: &mut dyn Write) -> Outcome 
 pub fn switch(config: &Config, name: &str, disabled: bool, out: &mut dyn Write) -> Outcome {
     let (profile, active) = change(config, name, |profile| profile.disabled = disabled)?;
     let done = if disabled { "Disabled" } else { "Enabled" };
-    rows(out, &[("Result", format!("{done} profile '{name}'.")), ("Rotation", rotation_words(&profile))])?;
-    if disabled && active {
-        writeln!(out, "Note: it is the active profile; choose another one with `prodex use NAME`.")?;
-    }
+    let panel = Panel::new(format!("Profile {done}"))
+        .row("Result", format!("{done} profile '{name}'."))
+        .row("Rotation", rotation_words(&profile));
+    let next = (disabled && active).then_some("It is the active profile; choose another one with `prodex use NAME`.");
+    show(out, &[panel.maybe("Next", next)])?;
     Ok(0)
 }
 
@@ -214,7 +201,7 @@ pub fn reserve(config: &Config, name: &str, percent: u8, out: &mut dyn Write) ->
         0 => format!("Nothing of profile '{name}' is kept back."),
         _ => format!("{percent}% of each window of profile '{name}' is kept back."),
     };
-    rows(out, &[("Result", result), ("Rotation", rotation_words(&profile))])?;
+    show(out, &[Panel::new("Profile Reserve").row("Result", result).row("Rotation", rotation_words(&profile))])?;
     Ok(0)
 }
 
@@ -242,26 +229,31 @@ pub fn current(config: &Config, as_json: bool, out: &mut dyn Write) -> Outcome {
         out.write_all(json::document(members).as_bytes())?;
         return Ok(0);
     }
+    let panel = Panel::new("Current Profile");
     if state.active().is_none() {
-        rows(out, &[("Status", "No active profile.".to_owned())])?;
-        if let [only] = state.profiles().as_slice() {
-            let home = only.codex_home.display().to_string();
-            rows(out, &[("Only profile", only.name.clone()), ("CODEX_HOME", home)])?;
-        }
+        let panel = panel.row("Status", "No active profile.");
+        let panel = match state.profiles().as_slice() {
+            [] => first_steps(panel),
+            [only] => {
+                let panel = panel.row("Only profile", only.name.as_str());
+                panel.row("CODEX_HOME", only.codex_home.display().to_string())
+            }
+            _ => panel.row("Next", "Choose one with `prodex use NAME`."),
+        };
+        show(out, &[panel])?;
         return Ok(0);
     }
     let profile = profile::select(&state, None)?;
     let auth = auth::read(&profile.codex_home);
-    rows(
-        out,
-        &[
-            ("Profile", profile.name.clone()),
-            ("CODEX_HOME", profile.codex_home.display().to_string()),
-            ("Managed", if profile.managed { "Yes" } else { "No" }.to_owned()),
-            ("Email", email(&profile, &auth)),
-            ("Auth", describe(&profile, &auth)),
-        ],
-    )?;
+    let panel = panel
+        .row("Profile", profile.name.as_str())
+        .row("CODEX_HOME", profile.codex_home.display().to_string())
+        .row("Managed", chart::yes(profile.managed))
+        .row("Email", chart::email(&profile, &auth).unwrap_or("-"))
+        .row("Auth", chart::login(&profile, &auth))
+        .maybe("Rotation", chart::rotation(&profile));
+    let panel = Shelf::load(config).quota(panel, &profile, &auth);
+    show(out, &[panel.maybe("Next", chart::next(&profile, &auth))])?;
     Ok(0)
 }
 
@@ -396,50 +388,16 @@ fn may_delete(config: &Config, state: &State, name: &str, profile: Option<&Profi
     }
 }
 
-/// What kind of login this is, and what is wrong with it.
-fn describe(profile: &Profile, auth: &auth::Auth) -> String {
-    let label = auth.label();
-    match auth {
-        auth::Auth::Keyring { .. } => {
-            let name = &profile.name;
-            format!(
-                "{label}: prodex needs the login in a file, which `prodex login -p {name}` makes in a managed profile"
-            )
-        }
-        _ => match profile::login_needed(&profile.codex_home) {
-            Some(reason) => format!("{label}, log in again: {reason}"),
-            None => label.to_owned(),
-        },
-    }
-}
-
-/// How far the profile takes part; `None` where nothing was said.
-fn rotation(profile: &Profile) -> Option<String> {
-    let kept = || format!("{}% of each window kept back", profile.reserve);
-    match (profile.disabled, profile.reserve) {
-        (false, 0) => None,
-        (false, _) => Some(kept()),
-        (true, 0) => Some("disabled".to_owned()),
-        (true, _) => Some(format!("disabled, {}", kept())),
-    }
-}
-
 fn rotation_words(profile: &Profile) -> String {
-    rotation(profile).unwrap_or_else(|| "takes part".to_owned())
-}
-
-/// The one that the login says, else the one that is remembered.
-fn email(profile: &Profile, auth: &auth::Auth) -> String {
-    auth.email().or(profile.email.as_deref()).unwrap_or("-").to_owned()
+    chart::rotation(profile).unwrap_or_else(|| "takes part".to_owned())
 }
 
 /// A refresh token works once: the copy that refreshes second is logged out.
 fn one_refresh_token(source: &Path, name: &str) -> String {
     format!(
-        "Note: {source} and profile '{name}' now hold the same refresh token, which works only once: as soon as one of \
-         them\nrefreshes, the other one is logged out. From now on start codex with `prodex run`, not from {source};\nor \
-         give the profile a login of its own with `prodex login -p {name}`. Do not run `codex logout`: it would end \
-         both.\n",
-        source = clean(&source.display().to_string()),
+        "{source} and profile '{name}' now hold the same refresh token, which works only once: as soon as one of them \
+         refreshes, the other one is logged out. From now on start codex with `prodex run`, not from {source}; or give \
+         the profile a login of its own with `prodex login -p {name}`. Do not run `codex logout`: it would end both.",
+        source = source.display(),
     )
 }

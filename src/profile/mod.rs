@@ -42,6 +42,13 @@ pub struct Profile {
     pub reserve: u8,
 }
 
+impl Profile {
+    /// `managed`, `external`: for people and documents.
+    pub fn kind(&self) -> &'static str {
+        if self.managed { "managed" } else { "external" }
+    }
+}
+
 /// The profile that a command is about: the wanted one, else the active one, else the only one.
 pub fn select(state: &State, wanted: Option<&str>) -> Result<Profile, Error> {
     if let Some(name) = wanted {

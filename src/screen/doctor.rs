@@ -1,7 +1,7 @@
 //! What doctor found, as people read it: the findings first, each with the command to type, then panels. Knows no file and
 //! no profile.
 
-use super::panel::{self, Value};
+use super::panel::{self, Panel};
 use super::{NARROWEST, join, text, title};
 
 /// Something that is wrong.
@@ -10,12 +10,6 @@ pub struct Finding<'a> {
     pub what: &'a str,
     /// The next step, the same way.
     pub next: &'a str,
-}
-
-/// A heading and its rows.
-pub struct Panel<'a> {
-    pub heading: String,
-    pub rows: Vec<(&'a str, Value)>,
 }
 
 /// Columns before the text of a finding.
@@ -59,14 +53,11 @@ mod tests {
         Finding { what: "a\u{1b}[2J\nb", next: "chmod 600 /a/very/long/path/that/does/not/fit/anywhere/auth.json" },
     ];
 
-    fn panels() -> Vec<Panel<'static>> {
-        let text = |text: &str| Value::Text(text.to_owned());
+    fn panels() -> Vec<Panel> {
+        let doctor = Panel::new("Doctor").row("Prodex root", "/home/a/.prodex");
         vec![
-            Panel {
-                heading: "Doctor".to_owned(),
-                rows: vec![("Prodex root", text("/home/a/.prodex")), ("Default CODEX_HOME", text("/home/a/.codex"))],
-            },
-            Panel { heading: "Profile 日本\u{1b}".to_owned(), rows: vec![("Email", text("a@b\u{202e}"))] },
+            doctor.row("Default CODEX_HOME", "/home/a/.codex"),
+            Panel::new("Profile 日本\u{1b}").row("Email", "a@b\u{202e}"),
         ]
     }
 

@@ -1,9 +1,13 @@
-//! Panels of labels and values: `[ Title ] ====`, then `Label:   value`, the values wrapped under their column.
+//! Panels of labels and values: `[ Title ] ====`, then `Label:   value`, the values wrapped under their column. In a pipe
+//! each value stays on its line, for scripts that read lines.
 
 use super::{NARROWEST, join, text, title};
 
 /// The label column is at least this wide, so that panels with short labels line up with each other.
 const LABEL: usize = 10;
+
+/// The heading's width in a pipe: 0.2.38's.
+const PIPE: usize = 110;
 
 /// A value, already as items of which none should be broken (joined by ` | `), or as running text.
 pub enum Value {
@@ -11,17 +15,66 @@ pub enum Value {
     Items(Vec<String>),
 }
 
+impl<T: Into<String>> From<T> for Value {
+    fn from(text: T) -> Value {
+        Value::Text(text.into())
+    }
+}
+
+/// A heading and its rows.
+pub struct Panel {
+    pub heading: String,
+    pub rows: Vec<(&'static str, Value)>,
+}
+
+impl Panel {
+    pub fn new(heading: impl Into<String>) -> Panel {
+        Panel { heading: heading.into(), rows: Vec::new() }
+    }
+
+    #[must_use]
+    pub fn row(mut self, label: &'static str, value: impl Into<Value>) -> Panel {
+        self.rows.push((label, value.into()));
+        self
+    }
+
+    /// Nothing where there is nothing to say.
+    #[must_use]
+    pub fn maybe(self, label: &'static str, value: Option<impl Into<Value>>) -> Panel {
+        match value {
+            Some(value) => self.row(label, value),
+            None => self,
+        }
+    }
+}
+
+/// Panels with an empty line between two. `columns`: of the terminal; `None` in a pipe.
+pub fn page(panels: &[Panel], columns: Option<usize>) -> String {
+    let texts = panels.iter().map(|Panel { heading, rows }| match columns {
+        Some(width) => panel(heading, rows, width),
+        None => draw(heading, rows, PIPE, usize::MAX),
+    });
+    texts.collect::<Vec<_>>().join("\n")
+}
+
 /// Rows of a label without its colon, and a value. Foreign text in either is cleaned here.
 pub fn panel(heading: &str, rows: &[(&str, Value)], width: usize) -> String {
     let width = width.max(NARROWEST);
+    draw(heading, rows, width, width)
+}
+
+/// The heading fills `width`, and values are wrapped to `limit`.
+fn draw(heading: &str, rows: &[(&str, Value)], width: usize, limit: usize) -> String {
     let labels: Vec<String> = rows.iter().map(|(label, _)| format!("{}:", text::clean(label))).collect();
     let longest = labels.iter().map(|label| text::width(label)).max().unwrap_or(0);
     // At most a quarter of the screen for labels; a longer one gets a line of its own.
     let column = longest.max(LABEL).min((width / 4).max(LABEL)) + 1;
     let mut lines = vec![title(heading, width)];
     for (label, (_, value)) in labels.iter().zip(rows) {
-        let room = width - column;
+        let room = limit - column;
         let mut wrapped = match value {
+            // As it is: wrapping would make one of several spaces in a path.
+            Value::Text(value) if limit == usize::MAX => vec![text::clean(value)],
             Value::Text(value) => text::wrap(&text::clean(value), room),
             Value::Items(items) => {
                 let items: Vec<String> = items.iter().map(|item| text::clean(item)).collect();
@@ -61,6 +114,20 @@ mod tests {
              Main:           5h: 63% left (37% used), resets 05:12 |\n                weekly: 88% left\n\
              GPT-5.3-Codex-Spark weekly:\n                1% left\n"
         );
+    }
+
+    #[test]
+    fn in_a_pipe_a_value_is_one_line() {
+        let path = format!("/home/a  b/{}", "long/".repeat(40));
+        let panels = [Panel { heading: "A".to_owned(), rows: rows() }, Panel::new("B").row("Path", path.as_str())];
+        let text = page(&panels, None);
+        assert_eq!(text.lines().count(), 7, "{text}");
+        assert!(
+            text.contains("\nMain:                       5h: 63% left (37% used), resets 05:12 | weekly: 88% left\n")
+        );
+        assert!(text.contains("1% left\n\n[ B ] ==="), "{text}");
+        assert!(text.ends_with(&format!("\nPath:      {path}\n")), "{text}");
+        assert!(text.lines().all(|line| line.len() > PIPE || !line.starts_with('[') || line.len() == PIPE));
     }
 
     #[test]

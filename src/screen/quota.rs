@@ -67,7 +67,7 @@ pub fn line(name: &str, reading: Option<&Reading>, pool: Option<&Pool>, now: u64
         .filter_map(|window| Some(format!("{} {}%", window.label(), window.left_percent(now)?)))
         .collect();
     if parts.is_empty() {
-        parts.push("?".to_owned());
+        parts.push(if reading.is_some() { "?" } else { "not read yet" }.to_owned());
     }
     let age = reading.map_or(0, |reading| now.saturating_sub(reading.taken_at));
     parts.extend((age >= OLD).then(|| format!("{} ago", span_words(age))));

@@ -10,7 +10,12 @@ const DEFAULT_ROWS: usize = 40;
 
 /// Columns of the screen that stdout is: `PRODEX_TERM_COLUMNS`, else the terminal's own answer, else 110. At least 1.
 pub fn width() -> usize {
-    from_env("PRODEX_TERM_COLUMNS").or_else(|| size().map(|(columns, _)| columns)).unwrap_or(DEFAULT_COLUMNS)
+    columns().unwrap_or(DEFAULT_COLUMNS)
+}
+
+/// The same; `None` when nobody can say, as in a pipe.
+pub fn columns() -> Option<usize> {
+    from_env("PRODEX_TERM_COLUMNS").or_else(|| size().map(|(columns, _)| columns))
 }
 
 /// Rows, from `PRODEX_TERM_LINES`, else the terminal, else 40. At least 1.

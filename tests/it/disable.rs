@@ -31,7 +31,10 @@ fn what_is_set_is_shown_and_gone_when_it_is_taken_back() {
     space.profiles(&NAMES);
     let before = fs::read_to_string(space.state_file()).expect("state.json");
     let said = ok(&space, &["profile", "disable", "alpha"]);
-    assert!(said.contains("Disabled profile 'alpha'.") && said.contains("it is the active profile"), "{said}");
+    assert!(
+        said.contains("Disabled profile 'alpha'.") && said.contains("Next:      It is the active profile"),
+        "{said}"
+    );
     let said = ok(&space, &["profile", "reserve", "beta", "20%"]);
     assert!(said.contains("20% of each window of profile 'beta' is kept back."), "{said}");
     let list = ok(&space, &["profile", "list"]);

@@ -125,7 +125,7 @@ fn from_the_first_profile_to_the_last() {
     assert!(home.ok(&["use", "second"]).contains("Active profile: second"));
     assert!(home.ok(&["profile", "use", "-p", "main"]).contains("Active profile: main"));
     home.ok(&["profile", "add", "third", "--activate"]);
-    assert!(home.ok(&["profile", "list"]).contains("Active:  third"));
+    assert!(home.ok(&["profile", "list"]).contains("Active:    third"));
     home.fails(&["profile", "add", "main"], "profile 'main' already exists");
     home.fails(&["profile", "add", "../x"], "path separators");
 
@@ -139,7 +139,7 @@ fn from_the_first_profile_to_the_last() {
     let sessions = fs::read_link(profiles.join("main/sessions")).expect("a link");
     assert_eq!(sessions, home.path(".codex/sessions"));
 
-    assert!(home.ok(&["profile", "remove", "third"]).contains("Active:        main"));
+    assert!(home.ok(&["profile", "remove", "third"]).contains("Active:       main"));
     assert!(profiles.join("third").is_dir(), "the home stays");
     assert!(home.ok(&["profile", "add", "third"]).contains("registered again"));
     assert!(home.ok(&["profile", "remove", "third", "--delete-home"]).contains("Yes ("));
@@ -168,7 +168,7 @@ fn import_copies_the_login_links_the_history_and_warns_about_the_token() {
     assert!(!profile.join("packages").exists());
     assert_eq!(fs::read_link(profile.join("history.jsonl")).expect("a link"), home.path(".codex/history.jsonl"));
     let list = home.ok(&["profile", "list"]);
-    for expected in ["Auth:     chatgpt", "Email:    main@example.com", "Kind:     managed", "Current:  Yes"] {
+    for expected in ["Auth:      chatgpt", "Email:     main@example.com", "Kind:      managed", "Current:   Yes"] {
         assert!(list.contains(expected), "{list}");
     }
     assert!(home.state().contains("\"email\": \"main@example.com\""));
@@ -286,7 +286,7 @@ fn whatever_auth_json_holds_the_list_is_shown() {
     for (text, label) in rows {
         home.write(path, text);
         let list = home.ok(&["profile", "list"]);
-        assert!(list.contains(&format!("Auth:     {label}\n")), "{text}: {list}");
+        assert!(list.contains(&format!("Auth:      {label}\n")), "{text}: {list}");
         assert!(!list.contains("secret") && !list.contains('\u{1b}'));
     }
     home.write(path, &"[".repeat(1_000_000));

@@ -104,8 +104,14 @@ impl Space {
     }
 
     fn command(&self, args: &[&str], columns: usize) -> Command {
+        let mut command = self.prodex(columns);
+        command.arg("quota").args(args);
+        command
+    }
+
+    fn prodex(&self, columns: usize) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_prodex"));
-        command.arg("quota").args(args).env_clear().stdin(Stdio::null());
+        command.env_clear().stdin(Stdio::null());
         command.env("HOME", &self.dir).env("PRODEX_HOME", self.dir.join("prodex")).env("TZ", "UTC");
         command.env("CODEX_CHATGPT_BASE_URL", &self.base).env("PRODEX_TERM_COLUMNS", columns.to_string());
         command
@@ -385,7 +391,7 @@ fn the_document_has_every_account_and_the_pool() {
 #[test]
 fn a_status_bar_shows_what_is_known_and_asks_nobody() {
     let space = Space::new(&[("main", ok(READY)), ("out", ok(BLOCKED))]);
-    assert_eq!(space.run(&["--line"], 80), (0, "main ?\n".to_owned(), String::new()));
+    assert_eq!(space.run(&["--line"], 80), (0, "main not read yet\n".to_owned(), String::new()));
     space.run(&["--all", "--once"], 80);
     let asked = space.seen.heads.lock().unwrap().len();
     assert_eq!(space.run(&["--line"], 80).1, "main 5h 63% | weekly 88% | 1 of 2 ready\n");
@@ -397,4 +403,35 @@ fn a_status_bar_shows_what_is_known_and_asks_nobody() {
     let long_ago = (taken.parse::<u64>().unwrap() - 7_800).to_string();
     std::fs::write(&age, old.replace(&format!("\"taken_at\":{taken}"), &format!("\"taken_at\":{long_ago}"))).unwrap();
     assert_eq!(space.run(&["--line"], 80).1, "main 5h 63% | weekly 88% | 2h 10m ago | 1 of 2 ready\n");
+}
+
+#[test]
+fn profiles_are_shown_with_what_is_known_of_their_quota_and_nobody_is_asked() {
+    let space = Space::new(&[("main", ok(READY)), ("out", ok(BLOCKED))]);
+    let shown = |args: &[&str]| {
+        let output = space.prodex(80).args(args).output().unwrap();
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{args:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(shown(&["current"]).contains("\nQuota:      not read yet: `prodex quota -p main`\n"));
+    assert!(space.seen.heads.lock().unwrap().is_empty());
+    space.run(&["--all", "--once"], 80);
+    let asked = space.seen.heads.lock().unwrap().len();
+    let current = shown(&["current"]);
+    assert!(current.starts_with("[ Current Profile ] ===") && current.contains("\nProfile:    main\n"), "{current}");
+    assert!(current.contains("\nQuota:      Ready; read "), "{current}");
+    assert!(current.contains("\nMain:       5h 63% left | weekly 88% left\n"), "{current}");
+    let list = shown(&["profile", "list"]);
+    assert!(list.contains("\n\n[ Profile out ] ===") && list.contains("\nQuota:     Blocked: 5h exhausted"), "{list}");
+    assert!(list.contains("\nMain:      5h 0% left | weekly 88% left\n"), "{list}");
+    // Another account in the same profile: what was read is not its.
+    space.auth("main", Some(r#"{"tokens":{"access_token":"secret-token-x","account_id":"other"}}"#));
+    assert!(shown(&["current"]).contains("\nQuota:      not read yet"));
+    space.auth("main", None);
+    let list = shown(&["profile", "list"]);
+    assert!(
+        list.contains("\nNext:      Log in with `prodex login -p main`.\n") && !list.contains("not read yet"),
+        "{list}"
+    );
+    assert_eq!(space.seen.heads.lock().unwrap().len(), asked);
 }

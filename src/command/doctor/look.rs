@@ -32,16 +32,6 @@ pub struct Patient {
     pub answer: Option<Answer>,
 }
 
-impl Patient {
-    pub fn kind(&self) -> &'static str {
-        if self.profile.managed { "managed" } else { "external" }
-    }
-
-    pub fn email(&self) -> Option<&str> {
-        self.auth.email().or(self.profile.email.as_deref())
-    }
-}
-
 /// The state as far as it can be read, and whether its file is there.
 pub fn state(config: &Config, findings: &mut Vec<Finding>) -> (State, bool) {
     let path = config.state_file();

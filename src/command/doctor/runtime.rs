@@ -4,8 +4,7 @@
 use super::Finding;
 use crate::proxy::journal::find::{self, NoLog};
 use crate::proxy::journal::read::{self, Spread, Summary};
-use crate::screen::doctor::Panel;
-use crate::screen::panel::Value;
+use crate::screen::panel::{Panel, Value};
 use std::path::{Path, PathBuf};
 
 /// Counts that people want to see, by the markers that make them up. 0.2.38's labels come first, in its order.
@@ -80,7 +79,7 @@ impl Runtime {
         Some(Finding::new(id, format!("{what}{}", self.diagnosis.what), next))
     }
 
-    pub fn panel(&self) -> Panel<'static> {
+    pub fn panel(&self) -> Panel {
         let text = |text: String| Value::Text(text);
         let mut rows = vec![("Log pointer", text(self.pointer.display().to_string()))];
         if let Some(log) = &self.log {
