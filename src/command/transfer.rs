@@ -2,7 +2,7 @@
 //! is, and refuses what would overwrite anything. The document is `profile::bundle`'s, the files of a home `profile::pack`'s.
 
 use super::profile::{Added, publish};
-use super::{load, rows, warn};
+use super::{load, show, warn};
 use crate::cli;
 use crate::config::Config;
 use crate::error::{Error, Outcome};
@@ -10,6 +10,7 @@ use crate::profile::auth::{self, Auth};
 use crate::profile::bundle::{self, Bundle, Packed};
 use crate::profile::identity::Identity;
 use crate::profile::{self, Profile, home, name, pack};
+use crate::screen::panel::Panel;
 use crate::screen::text::clean;
 use crate::state::{State, file};
 use std::ffi::OsStr;
@@ -59,7 +60,7 @@ pub fn export(config: &Config, target: &OsStr, names: &[String], out: &mut dyn W
             let _ = fs::remove_file(path);
             return Err(Error::io("write", path, &error));
         }
-        rows(out, &[("Result", done), ("File", path.display().to_string())])?;
+        show(out, &[Panel::new("Profiles Exported").row("Result", done).row("File", path.display().to_string())])?;
     }
     eprint(
         "The file holds credentials: whoever has it can use these accounts. Keep it from others on its way, and delete it then.",
@@ -171,7 +172,8 @@ pub fn import(config: &Config, args: &cli::ProfileImport, out: &mut dyn Write) -
     }
     let names: Vec<&str> = made.iter().map(|added| added.profile.name.as_str()).collect();
     let active = made.last().and_then(|added| added.active.clone()).unwrap_or_else(|| "none".to_owned());
-    rows(out, &[("Result", format!("Imported {}.", names.join(", "))), ("Active", active)])?;
+    let result = format!("Imported {}.", names.join(", "));
+    show(out, &[Panel::new("Profiles Imported").row("Result", result).row("Active", active)])?;
     let mut shares = false;
     for added in &made {
         let name = &added.profile.name;

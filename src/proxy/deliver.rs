@@ -7,7 +7,7 @@ use super::ledger::Serving;
 use super::relay::{self, End};
 use super::route::Lane;
 use super::verdict::{Event, Trouble};
-use super::{ProfileId, Shared, record};
+use super::{ProfileId, Shared, journal, record};
 use crate::sys::clock;
 use std::time::Instant;
 
@@ -127,6 +127,8 @@ pub fn relay(
 
 /// Nobody can serve: said in words that codex shows (spec S-56).
 pub fn unavailable(client: &mut Client, message: &str) -> Ended {
+    // Why comes before the answer: nobody is in a hurry for it.
+    journal::flush();
     let _ = client.write_all(&local_answer(503, "service_unavailable", message));
     Ended::Close
 }

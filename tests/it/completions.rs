@@ -41,7 +41,7 @@ fn completes(shell: &[&str], ready: &[&str]) {
         ("prodex profile rem", "prodex profile remove"),
         ("prodex profile remove al", "prodex profile remove alpha"),
         ("prodex use -p be", "prodex use -p beta"),
-        ("prodex help profile impo", "prodex help profile import-current"),
+        ("prodex help profile import-", "prodex help profile import-current"),
         ("prodex quota --deta", "prodex quota --detail"),
         ("prodex run --skip", "prodex run --skip-quota-check"),
         ("prodex run -p alpha exec no", "prodex run -p alpha exec notes.txt"),

@@ -70,7 +70,7 @@ fn what_is_exported_is_there_after_the_import() {
     assert_eq!((mode(""), mode("auth.json"), mode("skills/s/run.sh")), (0o700, 0o600, 0o700));
     assert!(there.profile_home("alpha").join("sessions").is_symlink(), "the history is linked");
     let list = ok(&there, &["profile", "list"]);
-    assert!(list.contains("Active:  alpha") && list.contains("disabled, 30% of each window kept back"), "{list}");
+    assert!(list.contains("Active:    alpha") && list.contains("disabled, 30% of each window kept back"), "{list}");
     // Nothing is replaced.
     let before = (tree(&there.prodex_home()), fs::read(there.state_file()).expect("state.json"));
     for (args, what) in [
