@@ -1,6 +1,6 @@
 //! Upstream connections: opened, and kept for their next request. One profile's are never given to another.
 
-use super::ProfileId;
+use super::{ProfileId, journal};
 use crate::net::stream::Stream;
 use crate::net::tls::Protocol;
 use crate::net::{NetError, Patience};
@@ -28,6 +28,8 @@ pub struct Connections {
 
 impl Connections {
     pub fn open(&self, url: &Url, protocol: Protocol, patience: Patience) -> Result<Stream, NetError> {
+        // It may take seconds: who looks at the log meanwhile sees whom we wait for.
+        journal::flush();
         let began = clock::now();
         let stream = Stream::connect(url, protocol, patience)?;
         let took = clock::now().saturating_duration_since(began).as_millis();
