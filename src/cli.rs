@@ -106,11 +106,13 @@ pub struct Quota {
     pub base_url: Option<String>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "one per switch of the command line")]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Doctor {
     pub quota: bool,
     pub runtime: bool,
     pub json: bool,
+    pub fix: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -350,8 +352,11 @@ fn meaning(spec: &'static Spec, mut given: Given) -> Result<Command, Error> {
         ["__profiles"] => Command::Names,
         ["why"] => Command::Why { base_url: given.text("base-url")? },
         ["doctor"] => {
-            let [quota, runtime, json] = ["quota", "runtime", "json"].map(|flag| given.has(flag));
-            Command::Doctor(Doctor { quota, runtime, json })
+            for other in ["quota", "runtime", "json"] {
+                given.conflict("fix", other, spec)?;
+            }
+            let [quota, runtime, json, fix] = ["quota", "runtime", "json", "fix"].map(|flag| given.has(flag));
+            Command::Doctor(Doctor { quota, runtime, json, fix })
         }
         ["run"] => {
             given.conflict("auto-rotate", "no-auto-rotate", spec)?;

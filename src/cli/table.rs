@@ -152,10 +152,7 @@ pub const COMMANDS: &[Spec] = &[
         ..spec(&["profile", "reserve"], "Keep a part of a profile's quota back")
     },
     Spec {
-        arguments: &[
-            file("File to make, - for stdout"),
-            argument("[NAME]...", "Profiles to put into it (default: all)"),
-        ],
+        arguments: &[file("File to make, - for stdout"), known("[NAME]...", "Profiles to put into it (default: all)")],
         more: "Login, config.toml, AGENTS.md, prompts, rules, skills and agents of each profile; no history. The file holds\n\
                credentials, unencrypted: `prodex profile export - | age -p > FILE`.",
         ..spec(&["profile", "export"], "Write profiles, logins included, into one file for another machine")
@@ -235,9 +232,11 @@ pub const COMMANDS: &[Spec] = &[
             switch("quota", "Ask the backend for the quota of every profile, too"),
             switch("runtime", "Read the log of the last run: what happened, and what that means"),
             JSON,
+            switch("fix", "Put right what needs no decision: modes, links, leftovers; say each step"),
         ],
-        more: "Without --quota and --runtime codex is started once, with a made-up login and no way out, to see that its\n\
-               model traffic comes to prodex. Takes about a second, at most 15. Nothing of yours is changed.",
+        more: "Without --quota, --runtime and --fix codex is started once, with a made-up login and no way out, to see that its\n\
+               model traffic comes to prodex. Takes about a second, at most 15. Nothing of yours is changed;\n\
+               --fix deletes nothing but what an interrupted prodex left.",
         ..spec(&["doctor"], "Check codex, profiles and settings; say what is wrong and what to type next")
     },
     Spec {

@@ -194,8 +194,9 @@ fn did_you_mean() {
 
 #[test]
 fn doctor() {
-    let all = Doctor { quota: true, runtime: true, json: true };
+    let all = Doctor { quota: true, runtime: true, json: true, fix: false };
     assert_eq!(try_parse("doctor").unwrap(), Command::Doctor(Doctor::default()));
+    error("doctor --fix --json", "exclude each other");
     assert_eq!(try_parse("doctor --json --runtime --quota").unwrap(), Command::Doctor(all));
 }
 

@@ -1,7 +1,8 @@
-//! `prodex doctor`: what there is, what is wrong with it and what to type next. Fetches and prints; it changes nothing of
-//! the user's, and its exit code says only that it could look (0.2.38's rule).
-//! `look` reads profiles, `trial` tries the installed codex, `runtime` reads the log, `json` is the document of `--json`.
+//! `prodex doctor`: what there is, what is wrong with it and what to type next. Fetches and prints; without --fix it changes
+//! nothing, and its exit code says only that it could look (0.2.38's rule).
+//! `fix` repairs, `look` reads profiles, `trial` tries the installed codex, `runtime` reads the log, `json` is the document of `--json`.
 
+mod fix;
 mod json;
 mod look;
 mod runtime;
@@ -70,6 +71,9 @@ struct Report<'a> {
 }
 
 pub fn run(config: &Config, args: &cli::Doctor, out: &mut dyn Write) -> Outcome {
+    if args.fix {
+        return fix::run(config, out);
+    }
     let mut findings = Vec::new();
     let codex = codex(config, &mut findings);
     let (state, state_exists) = look::state(config, &mut findings);

@@ -172,19 +172,20 @@ pub fn import(config: &Config, args: &cli::ProfileImport, out: &mut dyn Write) -
     }
     let names: Vec<&str> = made.iter().map(|added| added.profile.name.as_str()).collect();
     let active = made.last().and_then(|added| added.active.clone()).unwrap_or_else(|| "none".to_owned());
-    let result = format!("Imported {}.", names.join(", "));
-    show(out, &[Panel::new("Profiles Imported").row("Result", result).row("Active", active)])?;
+    let mut panel =
+        Panel::new("Profiles Imported").row("Result", format!("Imported {}.", names.join(", "))).row("Active", active);
     let mut shares = false;
     for added in &made {
         let name = &added.profile.name;
         match auth::read(&added.profile.codex_home) {
             Auth::ChatGpt(_) => shares = true,
             Auth::Missing | Auth::Keyring { .. } => {
-                writeln!(out, "Next: log in with `prodex login -p {name}`: the file holds no login of it.")?;
+                panel = panel.row("Next", format!("The file holds no login of '{name}': `prodex login -p {name}`."));
             }
             _ => {}
         }
     }
+    show(out, &[panel])?;
     if shares {
         eprint(SHARED);
     }

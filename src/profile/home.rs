@@ -160,6 +160,18 @@ pub fn sweep_left_over(config: &Config) {
     }
 }
 
+/// What `sweep_left_over` would look at: homes that are being built or deleted, or were left so, and halves of logins.
+pub fn left_over(config: &Config) -> Vec<PathBuf> {
+    let profiles = config.profiles_dir();
+    let mut found: Vec<PathBuf> = unfinished(&profiles).map(|(path, _)| path).collect();
+    for home in fs::read_dir(&profiles).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        if !found.contains(&home) {
+            found.extend(authfile::left_over(&home));
+        }
+    }
+    found
+}
+
 /// The living hold a lock on theirs.
 fn sweep(profiles: &Path) {
     let dead = |path: &Path| File::open(path).is_ok_and(|directory| directory.try_lock().is_ok());

@@ -88,7 +88,12 @@ pub fn sync_directory(directory: &Path) {
 
 /// Creates a directory and its missing parents, 0700. One that exists keeps its mode.
 pub fn create_private_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    created.map_err(|error| match error.kind() {
+        // Something else is there: a file, or a link that leads nowhere or in a circle.
+        io::ErrorKind::AlreadyExists => fs::metadata(path).err().unwrap_or_else(|| io::ErrorKind::NotADirectory.into()),
+        _ => error,
+    })
 }
 
 /// Where a symbolic link finally leads, even when nothing is there yet; `path` itself when it is no link.

@@ -2,6 +2,7 @@
 //! The only place where `unsafe` is allowed; each block says why it is sound. Knows nothing of HTTP, profiles or quotas.
 #![allow(unsafe_code)]
 
+pub mod access;
 pub mod bounded;
 pub mod child;
 pub mod clock;

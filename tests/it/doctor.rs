@@ -10,6 +10,7 @@ use crate::support::standin::script::Script;
 use crate::support::standin::token;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
 use std::time::Duration;
 
 /// Answers `--version`; `exec` is what else it does (sh; `$3` and `$5` are unused, `$2` and `$4` the overrides).
@@ -217,6 +218,80 @@ fn everything_that_is_wrong_is_a_line_with_the_next_command() {
     fs::remove_file(space.state_file()).unwrap();
     fs::create_dir(space.state_file()).unwrap();
     assert_eq!(ids(&document(&space, &[]))[1], "state_unreadable");
+}
+
+#[test]
+fn fix_says_each_step_and_leaves_what_is_not_ours() {
+    let space = two();
+    let fix = || space.prodex(&["doctor", "--fix"]).output().expect(0).stdout;
+    let first = fix();
+    assert!(first.lines().all(|line| line.starts_with("fixed: ")), "links and modes of a hand-made home: {first}");
+    assert!(fix().starts_with("Nothing to fix."), "and then nothing");
+
+    let open = |path: &Path, mode: u32| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let (main, second) = (space.profile_home("main"), space.profile_home("second"));
+    open(&main, 0o755);
+    open(&main.join("auth.json"), 0o644);
+    open(&space.state_file(), 0o664);
+    // A link that leads elsewhere, one that is gone, a real directory with a thread in it where the shared one has that name.
+    fs::remove_file(second.join("sessions")).unwrap();
+    symlink("/nowhere", second.join("sessions")).unwrap();
+    fs::remove_file(second.join("history.jsonl")).unwrap();
+    fs::remove_file(second.join("attachments")).unwrap();
+    fs::create_dir(second.join("attachments")).unwrap();
+    fs::write(second.join("attachments/mine"), "mine").unwrap();
+    fs::write(space.codex_home().join("attachments/theirs"), "theirs").unwrap();
+    // Somebody else's home.
+    let external = space.root().join("external");
+    fs::create_dir(&external).unwrap();
+    write_private(&external.join("auth.json"), &token::auth_json("third"));
+    open(&external.join("auth.json"), 0o644);
+    space.prodex(&["profile", "add", "ext", "--codex-home", external.to_str().unwrap()]).output().expect(0);
+
+    // What died: a home that was being built, temporary files, a refresh that was not finished.
+    let dead = space.prodex_home().join("profiles/.new+1+0");
+    fs::create_dir(&dead).unwrap();
+    write_private(&dead.join("auth.json"), "{}");
+    let temps = ["state.json.tmp-1", "quota.json.tmp-1"].map(|name| space.prodex_home().join(name));
+    for temp in &temps {
+        write_private(temp, "{");
+    }
+    write_private(&main.join(".auth-abcdef"), "torn");
+    open(&space.state_file(), 0o664);
+    let said = fix();
+    for what in [
+        "profiles/main is private (mode 0700, was 0755)",
+        "main/auth.json is private (mode 0600, was 0644)",
+        "state.json is private (mode 0600, was 0664)",
+        "links of profile 'second' to the shared history: sessions, attachments, history.jsonl",
+        "moved aside, and kept: ",
+        "profiles/main/.auth-abcdef is gone",
+        "quota.json.tmp-1 is gone",
+        "profiles/.new+1+0 is gone",
+        "state.json.tmp-1 is gone",
+    ] {
+        let line = said.lines().find(|line| line.contains(what));
+        assert!(line.is_some_and(|line| line.starts_with("fixed: ")), "{what}: {said}");
+    }
+    assert!(said.contains("left alone: ") && said.contains("because that home is yours: `chmod 600 "), "{said}");
+    assert!(!dead.exists() && !temps.iter().any(|temp| temp.exists()));
+    let aside = fs::read_dir(&second)
+        .unwrap()
+        .flatten()
+        .find(|entry| entry.file_name().to_string_lossy().starts_with("attachments.aside-"));
+    assert_eq!(fs::read_to_string(aside.expect("kept").path().join("mine")).unwrap(), "mine");
+    let again = fix();
+    assert!(again.lines().count() == 1 && again.starts_with("left alone: "), "{again}");
+
+    // A torn state comes back from its copy; without one nothing is invented.
+    let whole = fs::read(space.state_file()).unwrap();
+    fs::write(space.state_file(), &whole[..whole.len() / 2]).unwrap();
+    assert!(fix().contains("state.json is the last good one again"));
+    assert_eq!(fs::read(space.state_file()).unwrap(), whole);
+    fs::write(space.state_file(), "{").unwrap();
+    fs::remove_file(space.prodex_home().join("state.json.last-good")).unwrap();
+    assert!(fix().contains("because it is torn and there is no good copy"));
+    assert_eq!(fs::read_to_string(space.state_file()).unwrap(), "{");
 }
 
 #[test]

@@ -8,6 +8,8 @@ use super::support::standin::backend::Backend;
 use super::support::standin::json::Json;
 use super::support::standin::script::Script;
 use super::support::standin::token;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -18,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SECRET: &str = "rt-";
 
 /// `NEW` is a name of its own for each instant, `OLD` a profile that is there.
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 18] = [
     "profile add NEW --copy-current",
     "profile remove OLD --delete-home",
     "profile import-current NEW",
@@ -34,6 +36,9 @@ const COMMANDS: [&str; 15] = [
     "profile reserve OLD 20",
     "run -p OLD exec hi",
     "profile remove OLD",
+    "profile import IMPORT --as NEW",
+    "profile export EXPORT",
+    "doctor --fix",
 ];
 
 #[test]
@@ -87,6 +92,12 @@ fn kill_at(instants: u32) {
         let line = COMMANDS[at % COMMANDS.len()].replace("OLD", old).replace("NEW", &format!("new{instant}"));
         // By turns an account that has a profile, and one that has none.
         let account = if line == "login" { "known".to_owned() } else { format!("n{instant}") };
+        let (import, export) = (space.work().join(format!("in{instant}")), space.work().join(format!("out{instant}")));
+        let line =
+            line.replace("IMPORT", &import.display().to_string()).replace("EXPORT", &export.display().to_string());
+        let login = STANDARD.encode(token::auth_json(&account));
+        let entry = format!(r#"{{"name":"x","files":[{{"path":"auth.json","base64":"{login}"}}]}}"#);
+        write_private(&import, &format!(r#"{{"prodex_export":1,"profiles":[{entry}]}}"#));
         let run = space.prodex(&line.split(' ').collect::<Vec<_>>()).env("LOGIN", &token::auth_json(&account));
         let running = run.start();
         // The result depends on no instant; they are only meant to differ. Spread over what a command takes: the golden
@@ -94,8 +105,12 @@ fn kill_at(instants: u32) {
         let share = (f64::from(instant) * 0.618_033_988_75).fract();
         std::thread::sleep(Duration::from_millis(30).mul_f64(share));
         running.signal_group("KILL");
-        cut += u32::from(running.wait(PATIENCE).code() == 137);
+        let code = running.wait(PATIENCE).code();
+        cut += u32::from(code == 137);
         let here = format!("instant {instant}, {line}");
+        if ["port ", "--fix"].iter().any(|word| line.contains(word)) {
+            assert!(code == 137 || code == 0, "{here}: it is refused, so it writes nothing");
+        }
 
         for path in files(&space.home()) {
             let name = path.file_name().expect("a name").to_string_lossy().into_owned();

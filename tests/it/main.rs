@@ -12,6 +12,7 @@ mod day;
 mod disable;
 mod doctor;
 mod figures;
+mod hardship;
 mod killed;
 mod layers;
 mod limits;

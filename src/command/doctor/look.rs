@@ -10,6 +10,7 @@ use crate::profile::shared::{Shape, shape};
 use crate::profile::{Profile, provider, refusal};
 use crate::quota::probe::Answer;
 use crate::state::{State, file, store};
+use crate::sys::access;
 use crate::wire::json::Raw;
 use crate::wire::url::Url;
 use std::fs;
@@ -57,6 +58,14 @@ pub fn state(config: &Config, findings: &mut Vec<Finding>) -> (State, bool) {
     {
         let what = format!("the active profile '{active}' does not exist");
         findings.push(Finding::new("active_missing", what, "Choose one with `prodex use NAME`"));
+    }
+    if config.root.is_dir() && !access::is_writable(&config.root) {
+        let what = format!("{} cannot be written: no profile can be added or chosen", config.root.display());
+        findings.push(Finding::new(
+            "root_read_only",
+            what,
+            "Make it writable, or choose another place with PRODEX_HOME",
+        ));
     }
     (state, path.symlink_metadata().is_ok())
 }
@@ -125,6 +134,14 @@ fn examine(config: &Config, patient: &Patient, findings: &mut Vec<Finding>) {
             find("auth_mode", what, format!("Make it private: `chmod 600 '{}'`", file.display()));
         }
     }
+    if let Ok(meta) = home.metadata()
+        && patient.profile.managed
+        && meta.permissions().mode() & 0o077 != 0
+    {
+        let mode = meta.permissions().mode() & 0o777;
+        let what = format!("the home of profile '{name}' is open to others (mode {mode:04o})");
+        find("home_mode", what, "Make it private: `prodex doctor --fix`".to_owned());
+    }
     let toml = home.join("config.toml");
     if keyring(&toml) || matches!(patient.auth, Auth::Keyring { .. }) {
         let what = format!("{} keeps the login in a keyring, where prodex cannot read it", toml.display());
@@ -144,7 +161,11 @@ fn examine(config: &Config, patient: &Patient, findings: &mut Vec<Finding>) {
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             let what =
                 format!("links in the home of profile '{name}' do not lead to the shared history: {named}{more}");
-            find("links", what, format!("`prodex run -p {name}` puts them right before codex starts"));
+            find(
+                "links",
+                what,
+                format!("`prodex run -p {name}` puts them right before codex starts, `prodex doctor --fix` now"),
+            );
         }
     }
 }
@@ -241,7 +262,7 @@ mod tests {
 
     fn patient(dir: &Scratch, name: &str, auth: &str) -> Patient {
         let home = dir.path(name);
-        fs::create_dir_all(&home).unwrap();
+        file::create_private_dir(&home).unwrap();
         file::write_new(&home.join("auth.json"), auth.as_bytes()).unwrap();
         let auth = auth::read(&home);
         let profile = Profile { name: name.to_owned(), codex_home: home, managed: true, ..Profile::default() };
