@@ -13,6 +13,7 @@ mod disable;
 mod doctor;
 mod figures;
 mod killed;
+mod history;
 mod layers;
 mod limits;
 mod login;
