@@ -230,3 +230,34 @@ fn resume_last_on_the_screen() {
     }
     scene.nothing_left();
 }
+
+/// Both profiles' first runs at once, over a history that is not there yet, with others that come while those write.
+#[test]
+fn eight_at_once_over_one_history() {
+    let scene = Scene::new("at-once", &["first", "second"], Script::new(&["first", "second"]));
+    let begin = |number: usize| {
+        let profile = ["first", "second"][number % 2];
+        let words = format!("Job number {number}");
+        let args = ["run", "-p", profile, "--skip-quota-check", "exec", "--skip-git-repo-check", &words];
+        scene.space.prodex(&args).start()
+    };
+    let mut running: Vec<_> = (0..4).map(begin).collect();
+    for number in 4..8 {
+        running.remove(0).wait(PATIENCE).expect(0);
+        running.push(begin(number));
+    }
+    for run in running {
+        let output = run.wait(PATIENCE).expect(0);
+        assert!(!output.stderr.contains(".aside-"), "{}", output.stderr);
+    }
+    let listed = scene.space.prodex(&["session", "list"]).output().expect(0);
+    for number in 0..8 {
+        assert!(listed.stdout.contains(&format!("Job number {number}")), "{}", listed.stdout);
+    }
+    assert_eq!(listed.stderr, "");
+    for name in ["first", "second"] {
+        let home = scene.space.profile_home(name);
+        let real = files(&home).into_keys().filter(|path| path.to_string_lossy().contains(".sqlite"));
+        assert_eq!(real.collect::<Vec<_>>(), Vec::<PathBuf>::new(), "databases of its own");
+    }
+}
