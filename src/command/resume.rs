@@ -71,8 +71,8 @@ impl Wish {
     fn means(&self, thread: &Thread, here: &Path) -> bool {
         let kind = match thread.origin {
             Origin::Interactive => true,
-            Origin::Exec => self.exec || self.any_kind,
-            Origin::Agent | Origin::Unknown => false,
+            Origin::Other => self.exec || self.any_kind,
+            Origin::Agent => false,
         };
         let provider = thread.provider.as_deref().is_none_or(|provider| provider == PROVIDER);
         let there = || thread.cwd.as_deref().is_some_and(|cwd| same_place(Path::new(cwd), here));
@@ -208,7 +208,7 @@ mod tests {
             origin,
             provider: provider.map(Into::into),
         };
-        let (here, exec) = (Some("/no/here"), Origin::Exec);
+        let (here, exec) = (Some("/no/here"), Origin::Other);
         for (line, thread, means) in [
             ("resume --last", thread(Origin::Interactive, here, None), true),
             ("resume --last", thread(exec, here, None), false),

@@ -30,7 +30,7 @@ pub fn list(config: &Config, count: usize, as_json: bool, out: &mut dyn Write) -
     let text = if as_json { document(&entries, threads.skipped) } else { page(&entries) };
     out.write_all(text.as_bytes())?;
     if threads.skipped > 0 && !as_json {
-        super::warn(&format!("{} files under sessions/ are no transcripts that can be read", threads.skipped));
+        super::warn(&format!("{} of the files under sessions/ cannot be read as transcripts", threads.skipped));
     }
     Ok(0)
 }

@@ -34,12 +34,14 @@ pub fn ensure_links(profile: &Profile, config: &Config) -> Result<Vec<String>, E
 /// The same without the lock, for a home that nobody else knows yet.
 pub fn link_all(home: &Path, shared: &Path) -> Result<Vec<String>, Error> {
     file::create_private_dir(shared).map_err(|error| Error::io("create", shared, &error))?;
-    let mut aside = Vec::new();
+    let (mut aside, mut failed) = (Vec::new(), None);
+    // One that cannot be had is no reason to let codex grow the others anew.
     for fault in faults(home, shared)? {
-        let fixed = fix(&fault, &mut aside);
-        fixed.map_err(|error| Error::io("link", &fault.link, &error))?;
+        if let Err(error) = fix(&fault, &mut aside) {
+            failed.get_or_insert(Error::io("link", &fault.link, &error));
+        }
     }
-    Ok(aside)
+    failed.map_or(Ok(aside), Err)
 }
 
 struct Fault {
@@ -272,12 +274,18 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_is_said_and_nothing_is_changed() {
+    fn a_loop_is_said_and_the_rest_is_linked() {
         let (_dir, config, profile) = scene("links-loop");
         fs::create_dir_all(&config.shared_codex_home).unwrap();
         symlink("sessions", config.shared_codex_home.join("sessions")).unwrap();
+        for entry in ["history.jsonl", "thread-writer-locks"] {
+            assert!(!profile.codex_home.join(entry).is_symlink());
+        }
         let error = ensure_links(&profile, &config).unwrap_err().to_string();
         assert!(error.contains("sessions"), "{error}");
+        for entry in ["history.jsonl", "thread-writer-locks"] {
+            assert!(profile.codex_home.join(entry).is_symlink());
+        }
         assert_eq!(fs::read_link(config.shared_codex_home.join("sessions")).unwrap(), Path::new("sessions"));
     }
 

@@ -12,10 +12,10 @@ const MAX_WORDS: usize = 200;
 pub enum Origin {
     /// A person, in the terminal or an editor: what codex's own lists show.
     Interactive,
-    Exec,
     /// Another thread.
     Agent,
-    Unknown,
+    /// `exec`, a server, or something that is not known.
+    Other,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,11 +52,11 @@ pub fn meta(head: &[u8]) -> Option<Meta> {
         None => peek_str(line, &[name]).map(Cow::into_owned),
         _ => None,
     };
-    let origin = match text("source").as_deref() {
-        Some("cli" | "vscode") => Origin::Interactive,
-        Some("exec") => Origin::Exec,
-        None if matches!(peek(line, &["payload", "source", "subagent"]), Peek::Found(_)) => Origin::Agent,
-        _ => Origin::Unknown,
+    let origin = match (text("source").as_deref(), peek(line, &["payload", "source"])) {
+        // Codex reads a thread that does not say it as one of an editor.
+        (Some("cli" | "vscode"), _) | (None, Peek::Absent) => Origin::Interactive,
+        (None, Peek::Found(source)) if source.member("subagent").is_some() => Origin::Agent,
+        _ => Origin::Other,
     };
     Some(Meta { id: text("id")?, cwd: text("cwd"), origin, provider: text("model_provider") })
 }
@@ -129,19 +129,21 @@ mod tests {
             r#"{{"timestamp":"t","ordinal":0,"type":"session_meta","payload":{{"account_scoped":true,"id":"{ID}","cwd":"/w \"x\"","source":"exec","model_provider":"openai","base_instructions":{{"text":"You"#
         );
         let meta = of(&today).unwrap();
-        assert_eq!((meta.id.as_str(), meta.cwd.as_deref(), meta.origin), (ID, Some("/w \"x\""), Origin::Exec));
+        assert_eq!((meta.id.as_str(), meta.cwd.as_deref(), meta.origin), (ID, Some("/w \"x\""), Origin::Other));
         assert_eq!(meta.provider.as_deref(), Some("openai"));
         for (source, origin) in [
             (r#""cli""#, Origin::Interactive),
             (r#""vscode""#, Origin::Interactive),
-            (r#""mcp""#, Origin::Unknown),
+            (r#""exec""#, Origin::Other),
+            (r#""mcp""#, Origin::Other),
             (r#"{"subagent":{"thread_spawn":{"depth":1}}}"#, Origin::Agent),
-            ("7", Origin::Unknown),
+            ("7", Origin::Other),
         ] {
             let line = format!(r#"{{"type":"session_meta","payload":{{"id":"{ID}","source":{source}}}}}"#);
             assert_eq!(of(&line).unwrap().origin, origin, "{source}");
         }
-        assert_eq!(of(&format!(r#"{{"id":"{ID}","timestamp":"t"}}"#)).unwrap().cwd, None);
+        let oldest = of(&format!(r#"{{"id":"{ID}","timestamp":"t"}}"#)).unwrap();
+        assert_eq!((oldest.cwd, oldest.origin), (None, Origin::Interactive));
         for line in ["", "\n", "{", "[]", "null", r#"{"type":"event_msg","payload":{"id":"x"}}"#, "\u{1b}[2J"] {
             assert_eq!(of(line), None, "{line}");
         }

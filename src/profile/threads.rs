@@ -139,7 +139,7 @@ fn read(path: &Path, updated_at: u64) -> Option<Thread> {
         path: path.to_owned(),
         updated_at,
         cwd: None,
-        origin: Origin::Unknown,
+        origin: Origin::Other,
         provider: None,
     };
     // An old thread that codex put away: its name is all that can be had without unpacking it.

@@ -21,14 +21,18 @@ pub fn sessions(rows: &[Row], width: usize, zone: Zone) -> String {
         lines.push("There is no session yet.".to_owned());
     }
     for row in rows {
-        let mut first = format!("{}  {}", row.id, time::local(row.updated_at, zone));
+        let mut rest = time::local(row.updated_at, zone);
         if let Some(profile) = row.profile {
-            first = first + "  " + &text::clean(profile);
+            rest = rest + "  " + &text::clean(profile);
         }
-        // The id is there to be copied: a narrow terminal wraps it, nothing cuts it.
-        let keep = width.max(row.id.len());
-        lines.push(text::elide(&first, keep));
         let room = width - INDENT.len();
+        // The id is there to be copied: on a narrow screen it has its line, and nothing cuts it.
+        let line = format!("{}  {rest}", row.id);
+        if text::width(&line) <= width {
+            lines.push(line);
+        } else {
+            lines.extend([row.id.to_owned(), INDENT.to_owned() + &text::elide(&rest, room)]);
+        }
         let place =
             row.cwd.map(|cwd| from_the_end(&text::clean(cwd), if row.words.is_some() { room / 2 } else { room }));
         let second = match (place, row.words) {
@@ -84,8 +88,13 @@ mod tests {
 
     #[test]
     fn a_narrow_screen_keeps_the_id_and_the_end_of_the_path() {
-        let screen = sessions(&[row()], 30, &|_| 0);
-        assert_eq!(screen.lines().nth(1), Some(ID.chars().take(35).collect::<String>() + "…").as_deref());
+        let expected = "\
+[ Sessions ] =================
+01a212af-92e5-7b53-bd59-357ab4a623d6
+   2026-11-25 06:12 +00:00  m…
+   …/u/work/shop: add a \u{fffd}[2Jt…
+";
+        assert_eq!(sessions(&[row()], 30, &|_| 0), expected);
     }
 
     #[test]

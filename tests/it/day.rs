@@ -8,6 +8,7 @@ use crate::support::space::{TestSpace, write_private};
 use crate::support::standin::backend::Backend;
 use crate::support::standin::script::Script;
 use crate::support::standin::token;
+use crate::support::tmux::Tmux;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -185,4 +186,78 @@ fn codexs_own_last() {
     assert_eq!(said(scene.direct("first", &["-C", "below", "resume", "--last", "And"])), two);
     assert_eq!(said(scene.exec(&["-C", "below", "resume", "--last", "And"]).output()), two);
     assert_eq!(said(scene.direct("first", &["resume", "--last", "--all", "And"])), two);
+}
+
+/// On codex's own screen: the last thread of a person, begun under the other account; `fork` likewise.
+#[test]
+fn resume_last_on_the_screen() {
+    let scene = Scene::new("last-screen", &["first", "second"], Script::new(&["first", "second"]));
+    let space = &scene.space;
+    let trusted = format!(
+        "check_for_update_on_startup = false\n[projects.\"{}\"]\ntrust_level = \"trusted\"\n",
+        space.work().display()
+    );
+    for name in ["first", "second"] {
+        fs::write(space.profile_home(name).join("config.toml"), &trusted).expect("a config.toml");
+    }
+    let open = |args: &[&str], shows: &str| {
+        let tmux = Tmux::start(space, 100, 30, &[], &[&[env!("CARGO_BIN_EXE_prodex"), "run"], args].concat());
+        tmux.wait_until("prompt", PATIENCE, |screen| screen.contains("\n›") && screen.contains(shows));
+        tmux
+    };
+    let quit = |tmux: &Tmux| {
+        tmux.wait_until("end", PATIENCE, |_| {
+            tmux.send_keys(&["C-c"]);
+            tmux.exit_status().is_some()
+        });
+    };
+    let tmux = open(&["-p", "first"], "");
+    tmux.send_keys(&["-l", "Plan the garden"]);
+    tmux.wait_for("› Plan the garden", PATIENCE);
+    tmux.wait_until("answer", PATIENCE, |screen| {
+        if !screen.contains("Hello from first.") {
+            tmux.send_keys(&["Enter"]);
+        }
+        screen.contains("Hello from first.")
+    });
+    quit(&tmux);
+    // Later, and no thread of the screen's kind.
+    scene.exec(&["Count the bees"]).output().expect(0);
+    for verb in ["resume", "fork"] {
+        let tmux = open(&["-p", "second", verb, "--last"], "Hello from first.");
+        assert!(tmux.capture().contains("Plan the garden"), "{verb}:\n{}", tmux.capture());
+        quit(&tmux);
+    }
+    scene.nothing_left();
+}
+
+/// Both profiles' first runs at once, over a history that is not there yet, with others that come while those write.
+#[test]
+fn eight_at_once_over_one_history() {
+    let scene = Scene::new("at-once", &["first", "second"], Script::new(&["first", "second"]));
+    let begin = |number: usize| {
+        let profile = ["first", "second"][number % 2];
+        let words = format!("Job number {number}");
+        let args = ["run", "-p", profile, "--skip-quota-check", "exec", "--skip-git-repo-check", &words];
+        scene.space.prodex(&args).start()
+    };
+    let mut running: Vec<_> = (0..4).map(begin).collect();
+    for number in 4..8 {
+        running.remove(0).wait(PATIENCE).expect(0);
+        running.push(begin(number));
+    }
+    for run in running {
+        let output = run.wait(PATIENCE).expect(0);
+        assert!(!output.stderr.contains(".aside-"), "{}", output.stderr);
+    }
+    let listed = scene.space.prodex(&["session", "list"]).output().expect(0);
+    for number in 0..8 {
+        assert!(listed.stdout.contains(&format!("Job number {number}")), "{}", listed.stdout);
+    }
+    assert_eq!(listed.stderr, "");
+    for name in ["first", "second"] {
+        let home = scene.space.profile_home(name);
+        let real = files(&home).into_keys().filter(|path| path.to_string_lossy().contains(".sqlite"));
+        assert_eq!(real.collect::<Vec<_>>(), Vec::<PathBuf>::new(), "databases of its own");
+    }
 }

@@ -13,6 +13,7 @@ mod disable;
 mod doctor;
 mod figures;
 mod hardship;
+mod history;
 mod killed;
 mod layers;
 mod limits;
