@@ -39,4 +39,5 @@ mod support;
 mod terminal;
 mod tls;
 mod transfer;
+mod watch;
 mod way_out;
