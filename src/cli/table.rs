@@ -194,10 +194,15 @@ pub const COMMANDS: &[Spec] = &[
             switch("raw", "Print the backend's own answer as JSON"),
             JSON,
             switch("line", "Print one line of what is known, for a status bar; asks nobody"),
-            switch("once", "Print one snapshot and end; so far this is what happens without it, too"),
+            switch(
+                "once",
+                "Print one snapshot and end, as into a file or a pipe; without it a terminal gets a live view",
+            ),
             BASE_URL,
             Flag { hidden: true, ..switch("watch", "Show a live view (the default)") },
         ],
+        more: "Live, each account is asked at most every 30 seconds, by all prodex processes together. Arrow keys scroll,\n\
+               q and Ctrl+C quit. Colours follow NO_COLOR, CLICOLOR_FORCE and TERM, line art the locale.",
         ..spec(&["quota"], "Show what is left of the 5h, weekly and monthly quotas")
     },
     Spec {

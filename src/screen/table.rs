@@ -3,7 +3,7 @@
 use super::text;
 
 /// Spaces between two columns.
-const GAP: usize = 2;
+pub const GAP: usize = 2;
 
 pub struct Column {
     pub title: &'static str,

@@ -74,11 +74,12 @@ impl View {
             lines.resize(lines.len().max(height - 1), String::new());
             let hidden = all - shown;
             let plural = if hidden == 1 { "" } else { "s" };
+            let hiding = format!("{hidden} {}{plural} hidden", self.unit);
+            let range = format!("{hiding} ({}-{} of {all}) | arrows scroll, {hint}", first + 1, first + shown);
             let what = match hidden {
                 0 => hint.to_owned(),
-                _ => {
-                    format!("{}-{} of {all}, {hidden} {}{plural} hidden | {hint}", first + 1, first + shown, self.unit)
-                }
+                _ if text::width(&range) <= look.width => range,
+                _ => format!("{hiding} | {hint}"),
             };
             lines.push(look.palette.paint(Style::Faint, &text::elide(&what, look.width)));
         }
@@ -133,15 +134,21 @@ mod tests {
         let close = lines(14, 9);
         assert_eq!((close[5].as_str(), close[13].as_str()), ("p2", "q quits"));
         let part = lines(10, 0);
-        assert_eq!(part[3..].join("/"), "p1/  status 1/p2/  status 2//Pool/1-2 of 4, 2 profiles hidden | q quits");
+        assert_eq!(
+            part[3..].join("/"),
+            "p1/  status 1/p2/  status 2//Pool/2 profiles hidden (1-2 of 4) | arrows scroll, q quits"
+        );
         let end = lines(10, 9);
-        assert_eq!((end[3].as_str(), end[9].as_str()), ("p3", "3-4 of 4, 2 profiles hidden | q quits"));
+        assert_eq!((end[3].as_str(), end[9].as_str()), ("p3", "2 profiles hidden (3-4 of 4) | arrows scroll, q quits"));
     }
 
     #[test]
     fn on_a_short_screen_everything_gives_way_to_the_blocks() {
-        assert_eq!(lines(6, 1), ["[ T ]", "NAME", "---", "p2", "  status 2", "2-2 of 4, 3 profiles hidden | q quits"]);
-        assert_eq!(lines(4, 1), ["[ T ]", "p2", "  status 2", "2-2 of 4, 3 profiles hidden | q quits"]);
+        let hint = "3 profiles hidden (2-2 of 4) | arrows scroll, q quits";
+        assert_eq!(lines(6, 1), ["[ T ]", "NAME", "---", "p2", "  status 2", hint]);
+        assert_eq!(lines(4, 1), ["[ T ]", "p2", "  status 2", hint]);
+        let narrow = view(4).fit(4, 1, "q quits", Look { width: 30, ..LOOK });
+        assert_eq!(narrow.lines[3], "3 profiles hidden | q quits");
         assert_eq!(lines(2, 3), ["p4", "  status 4"]);
         assert_eq!((lines(1, 0), lines(0, 0)), (vec!["p1".to_owned()], vec![]));
         for (blocks, from) in [(0, 0), (0, 7), (1, 7), (50, 49)] {

@@ -75,8 +75,8 @@ fn frame(feed: &Feed, kind: Kind, from: usize, height: usize, look: Look) -> Fra
     let asking = rows.iter().filter(|row| row.live.is_some_and(|live| live.asking)).count();
     let hint = match (asking, rows.len()) {
         (0, _) => "q quits".to_owned(),
-        (_, 1) => "asking... | q quits".to_owned(),
-        (some, all) => format!("asking {some} of {all}... | q quits"),
+        (_, 1) => "q quits | asking...".to_owned(),
+        (some, all) => format!("q quits | asking {some} of {all}..."),
     };
     view.fit(height, from, &hint, look)
 }

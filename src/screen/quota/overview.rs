@@ -2,7 +2,7 @@
 
 use super::super::gauge::Gauges;
 use super::super::palette::{Palette, Style};
-use super::super::table::{Column, Layout};
+use super::super::table::{Column, GAP, Layout};
 use super::super::view::View;
 use super::super::{Look, NARROWEST, text, time, title};
 use super::{Row, account, foot, place};
@@ -42,25 +42,38 @@ pub fn overview(heading: &str, rows: &[Row], pool: Option<&Pool>, detail: bool, 
     ];
     let windows = rows.iter().filter_map(|row| Some(&row.quota.ok()?.windows[..]));
     let gauges = Gauges::new(windows, look.width - INDENT.len());
-    let block = |(row, cells): (&&Row, &Vec<String>)| block(row, cells, &layout, below, &gauges, detail, look);
-    let blocks = rows.iter().zip(&cells).map(block).collect();
+    let block =
+        |((row, cells), below): ((&&Row, &Vec<String>), bool)| block(row, cells, &layout, below, &gauges, detail, look);
+    let blocks = rows.iter().zip(&cells).zip(below).map(block).collect();
     View { head, blocks, foot, unit: "profile" }
 }
 
-/// The layout, whether REMAINING had to go below the rows, and the cells.
-fn lay_out(rows: &[&Row], look: Look) -> (Layout, bool, Vec<Vec<String>>) {
+/// The layout, the rows whose REMAINING has to go below them, and the cells.
+fn lay_out(rows: &[&Row], look: Look) -> (Layout, Vec<bool>, Vec<Vec<String>>) {
     let mut cells: Vec<Vec<String>> = rows.iter().map(|row| cells(row, look.now)).collect();
-    let fits = |cells: &[Vec<String>]| match Layout::new(&COLUMNS, cells, look.width) {
-        Some(layout) => (layout, false),
-        // REMAINING goes below: PROFILE alone always fits.
-        None => (Layout::new(&COLUMNS[..REMAINING], cells, look.width).unwrap_or(Layout(vec![Some(look.width)])), true),
+    // What does not fit beside a name cut as short as may be goes below, and does not take the others' along.
+    let names = cells.iter().map(|cells| text::width(&cells[PROFILE])).max().unwrap_or(0);
+    let beside = names.max(text::width(COLUMNS[PROFILE].title)).min(COLUMNS[PROFILE].least) + GAP;
+    let too_long = |cells: &Vec<String>| text::width(&cells[REMAINING]) + beside > look.width;
+    let mut below: Vec<bool> = cells.iter().map(too_long).collect();
+    if below.contains(&false) {
+        for (cells, _) in cells.iter_mut().zip(&below).filter(|(_, below)| **below) {
+            cells[REMAINING].clear();
+        }
+    }
+    let fits = |cells: &[Vec<String>], below: &mut [bool]| {
+        Layout::new(&COLUMNS, cells, look.width).unwrap_or_else(|| {
+            below.fill(true);
+            // PROFILE alone always fits.
+            Layout::new(&COLUMNS[..REMAINING], cells, look.width).unwrap_or(Layout(vec![Some(look.width)]))
+        })
     };
-    let (mut layout, mut below) = fits(&cells);
+    let mut layout = fits(&cells, &mut below);
     if !layout.shows(CURRENT) {
         for (row, cells) in rows.iter().zip(&mut cells).filter(|(row, _)| row.current) {
             cells[PROFILE] = format!("*{}", text::clean(row.name));
         }
-        (layout, below) = fits(&cells);
+        layout = fits(&cells, &mut below);
     }
     (layout, below, cells)
 }
@@ -80,7 +93,9 @@ fn block(
     let reading = row.quota.ok();
     let mut lines = vec![layout.painted(cells.iter().map(String::as_str), |column, text| match (column, reading) {
         (PROFILE, _) => palette.paint(Style::Strong, text),
-        (REMAINING, Some(reading)) if palette.colour && !reading.windows.is_empty() => remaining(reading, now, palette),
+        (REMAINING, Some(reading)) if palette.colour && !below && !reading.windows.is_empty() => {
+            remaining(reading, now, palette)
+        }
         _ => text.to_owned(),
     })];
     let mut under = Vec::new();

@@ -134,6 +134,16 @@ main     *    m@example.com  plus
 }
 
 #[test]
+fn what_goes_below_does_not_take_the_other_rows_along() {
+    let windows = vec![window(18_000, 40.0, 60), window(604_800, 1.5, 90_000), window(2_592_000, 0.0, 2_592_000)];
+    let (three, two) = (reading("plus", windows), reading("plus", vec![window(604_800, 12.0, 90_000)]));
+    let rows = [row("three", "m@example.com", Ok(&three)), row("main", "m@example.com", Ok(&two))];
+    let screen = table(&rows, 40, false);
+    assert!(screen.contains("\nthree\n  5h 60% left | weekly 98% left |\n  monthly not started\n"), "{screen}");
+    assert!(screen.lines().any(|line| line.starts_with("main ") && line.ends_with("weekly 88% left")), "{screen}");
+}
+
+#[test]
 fn nothing_is_wider_than_the_screen_and_remaining_is_whole() {
     let hostile = Reading {
         plan: Some("plus\x1b[31m\n".repeat(50)),

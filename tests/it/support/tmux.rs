@@ -64,6 +64,11 @@ impl Tmux {
         self.call(&["capture-pane", "-p", "-e"])
     }
 
+    /// What tmux knows of the window: `#{cursor_flag}`, `#{alternate_on}`.
+    pub fn format(&self, format: &str) -> String {
+        self.call(&["display-message", "-p", format]).trim_end().to_owned()
+    }
+
     pub fn resize(&self, width: u16, height: u16) {
         self.call(&["resize-window", "-x", &width.to_string(), "-y", &height.to_string()]);
     }
