@@ -39,12 +39,11 @@ pub fn export(config: &Config, target: &OsStr, names: &[String], out: &mut dyn W
     if bundle.profiles.is_empty() {
         return Err(Error::new("there is nothing to export").next("See `prodex profile list`."));
     }
-    let content: usize = bundle.profiles.iter().flat_map(|packed| &packed.files).map(|file| file.bytes.len()).sum();
-    if content > bundle::MAX_CONTENT {
-        let what = format!("an export holds at most {} MiB", bundle::MAX_CONTENT >> 20);
+    let text = bundle.text();
+    if text.len() as u64 > bundle::MAX_BYTES {
+        let what = format!("an export holds at most {} MiB", bundle::MAX_BYTES >> 20);
         return Err(Error::new(what).next("Export the profiles in several files: `prodex profile export FILE NAME`."));
     }
-    let text = bundle.text();
     let names: Vec<&str> = bundle.profiles.iter().map(|packed| packed.name.as_str()).collect();
     let done = format!("Exported {}.", names.join(", "));
     if to_stdout {
