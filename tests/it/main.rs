@@ -18,6 +18,7 @@ mod killed;
 mod layers;
 mod limits;
 mod login;
+mod logins;
 mod markers;
 mod memory;
 mod older;
