@@ -32,6 +32,13 @@ pub fn run(config: &Config, args: &cli::Run) -> Outcome {
         // Codex starts all the same: logging in is its business.
         warn(&format!("{problem} in profile '{0}'. Log in with `prodex login -p {0}`.", wanted.name));
     }
+    if let (Auth::Keyring { .. }, false) = (&login, args.no_auto_rotate) {
+        warn(&format!(
+            "the login of profile '{}' is kept in the system's keyring (cli_auth_credentials_store in its config.toml), where \
+             prodex cannot use it: codex runs without the proxy, and nothing moves when its quota is used up",
+            wanted.name
+        ));
+    }
     let chosen = if args.skip_quota_check || login.tokens().is_none() && !is_left {
         if wanted.disabled {
             warn(&format!(

@@ -170,7 +170,9 @@ pub fn sweep_left_over(config: &Config) {
         sweep(&profiles);
     }
     for home in fs::read_dir(&profiles).into_iter().flatten().flatten() {
-        if home.file_type().is_ok_and(|kind| kind.is_dir()) {
+        // One that is being built is at work, or goes as a whole.
+        let is_built = home.file_name().to_str().is_some_and(|name| !is_unfinished(name));
+        if is_built && home.file_type().is_ok_and(|kind| kind.is_dir()) {
             authfile::recover_left_over(&home.path());
         }
     }
@@ -201,7 +203,11 @@ fn sweep(profiles: &Path) {
 fn unfinished(profiles: &Path) -> impl Iterator<Item = (PathBuf, String)> {
     let entries = fs::read_dir(profiles).into_iter().flatten().flatten();
     let named = entries.filter_map(|entry| Some((entry.path(), entry.file_name().into_string().ok()?)));
-    named.filter(|(_, name)| name.starts_with(STAGED) || name.starts_with(DISCARDED))
+    named.filter(|(_, name)| is_unfinished(name))
+}
+
+fn is_unfinished(name: &str) -> bool {
+    name.starts_with(STAGED) || name.starts_with(DISCARDED)
 }
 
 /// What codex makes anew, or what only lives where it is.

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// In every login of this test, and in nothing else.
@@ -67,6 +67,26 @@ fn a_login_that_was_cut_off_goes_unless_somebody_is_at_it() {
     space.prodex(&["profile", "list"]).output().expect(0);
     assert!(!torn.exists());
     assert!(home.join("auth.json").is_file());
+}
+
+#[test]
+fn a_login_under_way_is_left_alone() {
+    let mut space = TestSpace::new("under-way");
+    // An older codex, which holds no lock.
+    let body = "cd \"$CODEX_HOME\"; printf '%s' \"$LOGIN\" > .auth-x; touch \"$HOME/written\"; while [ -e \"$HOME/written\" ]; do sleep 0.01; done; mv .auth-x auth.json";
+    let codex = Fake::new(&space, body);
+    space.env("PRODEX_CODEX_BIN", codex.path());
+    let written = space.home().join("written");
+    let running = space.prodex(&["login"]).env("LOGIN", &token::auth_json("new")).start();
+    let until = Instant::now() + PATIENCE;
+    while !written.exists() {
+        assert!(Instant::now() < until, "{}", running.stderr());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    space.prodex(&["profile", "list"]).output().expect(0);
+    fs::remove_file(&written).expect("it goes on");
+    let output = running.wait(PATIENCE).expect(0);
+    assert!(output.stdout.contains("new_example.com"), "{}", output.stdout);
 }
 
 fn kill_at(instants: u32) {

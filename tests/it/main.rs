@@ -19,6 +19,7 @@ mod layers;
 mod limits;
 mod live;
 mod login;
+mod logins;
 mod markers;
 mod memory;
 mod older;
