@@ -9,7 +9,7 @@ use crate::profile::auth::{self, Auth};
 use crate::profile::authfile::Locked;
 use crate::profile::home::{self, Staged};
 use crate::profile::identity::Identity;
-use crate::profile::{self, Profile, links, name};
+use crate::profile::{self, Profile, husk, links, name};
 use crate::screen::panel::Panel;
 use crate::state::{State, file, store};
 use crate::sys::child::{self, Program};
@@ -203,7 +203,7 @@ fn create(config: &Config, identity: &Identity, staged: &mut Option<Staged>) -> 
             return Ok(None);
         }
         let home = |name: &str| config.profiles_dir().join(name);
-        let taken = |name: &str| state.has_entry(name) || home(name).symlink_metadata().is_ok();
+        let taken = |name: &str| state.has_entry(name) || !husk::is_free(&home(name));
         let name = name::first_free(&name::from_email(identity.name()), taken);
         let email = identity.email.clone();
         let profile = Profile { codex_home: home(&name), managed: true, email, name, ..Profile::default() };

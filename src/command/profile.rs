@@ -6,7 +6,7 @@ use super::{json, load, show, warn};
 use crate::cli;
 use crate::config::Config;
 use crate::error::{Error, Outcome};
-use crate::profile::{self, Profile, auth, home, links, name};
+use crate::profile::{self, Profile, auth, home, husk, links, name};
 use crate::proxy::bindings;
 use crate::quota::shelf;
 use crate::screen::panel::Panel;
@@ -137,9 +137,10 @@ pub fn remove(config: &Config, name: &str, delete_home: bool, out: &mut dyn Writ
         Ok((profile, state.active(), deletable))
     })?;
     // After the registry: when this fails or the process dies, a directory is left over, not a profile without a home.
-    if let (Some(profile), true) = (&removed, deletable) {
-        home::delete(config, &profile.codex_home)?;
-    }
+    let husk = match (&removed, deletable) {
+        (Some(profile), true) => home::retire(config, &profile.codex_home)?,
+        _ => false,
+    };
     // Without it a later profile of this name would be taken for the owner of the old one's chains.
     if let Err(error) = bindings::forget(config, name) {
         warn(&format!("what was bound to '{name}' is not forgotten: {error}"));
@@ -148,6 +149,7 @@ pub fn remove(config: &Config, name: &str, delete_home: bool, out: &mut dyn Writ
     let _ = shelf::update(config, |known| known.forget(name));
     let path = removed.map(|profile| profile.codex_home.display().to_string()).unwrap_or_default();
     let deleted = match (delete_home, deletable) {
+        (true, true) if husk => format!("Yes, but for its links to the history: threads lead through them ({path})"),
         (true, true) => format!("Yes ({path})"),
         (true, false) => "No (it did not exist)".to_owned(),
         (false, _) => format!("No (kept: {path})"),
@@ -288,7 +290,7 @@ fn register(config: &Config, args: &cli::ProfileAdd, path: &Path) -> Result<Adde
 /// A managed profile with an empty home, or with the one that `remove` (or a crash) left under its name.
 fn create(config: &Config, args: &cli::ProfileAdd) -> Result<Added, Error> {
     let codex_home = config.profiles_dir().join(&args.name);
-    if fs::symlink_metadata(&codex_home).is_ok_and(|meta| meta.is_dir()) {
+    if fs::symlink_metadata(&codex_home).is_ok_and(|meta| meta.is_dir()) && !husk::is_free(&codex_home) {
         let private = fs::Permissions::from_mode(0o700);
         fs::set_permissions(&codex_home, private).map_err(|error| Error::io("protect", &codex_home, &error))?;
         let profile = profile_of(&args.name, codex_home, true);
@@ -304,7 +306,7 @@ fn create(config: &Config, args: &cli::ProfileAdd) -> Result<Added, Error> {
 
 fn copy(config: &Config, args: &cli::ProfileAdd, source: &Path) -> Result<Added, Error> {
     let codex_home = config.profiles_dir().join(&args.name);
-    if fs::symlink_metadata(&codex_home).is_ok() {
+    if !husk::is_free(&codex_home) {
         let next = format!("Register it as it is with `prodex profile add {}`, or move it away.", args.name);
         return Err(Error::new(format!("{} exists already", codex_home.display())).next(next));
     }

@@ -53,7 +53,7 @@ pub fn run(config: &Config, args: &cli::Run) -> Outcome {
         return Err(error.next(format!("Remove it with `prodex profile remove {}`.", profile.name)));
     }
     match profile::ensure_links(&profile, config) {
-        Ok(moved) => moved.iter().for_each(|moved| warn(moved)),
+        Ok(moved) => moved.iter().for_each(|moved| warn(&format!("moved aside: {moved}"))),
         // Codex can work without a shared history; the user can not without codex.
         Err(error) => warn(&error.to_string()),
     }

@@ -9,7 +9,7 @@ use crate::error::{Error, Outcome};
 use crate::profile::auth::{self, Auth};
 use crate::profile::bundle::{self, Bundle, Packed};
 use crate::profile::identity::Identity;
-use crate::profile::{self, Profile, home, name, pack};
+use crate::profile::{self, Profile, home, husk, name, pack};
 use crate::screen::panel::Panel;
 use crate::screen::text::clean;
 use crate::state::{State, file};
@@ -225,7 +225,7 @@ fn wanted(mut packed: Vec<Packed>, args: &cli::ProfileImport, shown: &str) -> Re
 }
 
 fn refuse_taken(config: &Config, state: &State, packed: &[Packed]) -> Result<(), Error> {
-    let has_home = |name: &str| fs::symlink_metadata(config.profiles_dir().join(name)).is_ok();
+    let has_home = |name: &str| !husk::is_free(&config.profiles_dir().join(name));
     let taken = |packed: &&Packed| state.has_entry(&packed.name) || has_home(&packed.name);
     let (taken, free): (Vec<&Packed>, Vec<&Packed>) = packed.iter().partition(taken);
     let Some(first) = taken.first() else { return Ok(()) };

@@ -2,7 +2,7 @@
 //! renamed when it is whole; what a failure or a `kill -9` leaves is swept by the next command.
 //! Knows the directory, not the registry; links to the shared history are `links`'s.
 
-use super::{auth, authfile, shared};
+use super::{auth, authfile, husk, shared};
 use crate::config::Config;
 use crate::error::Error;
 use crate::state::{file, store::Lock};
@@ -84,8 +84,11 @@ impl Staged {
 
     /// Gives the home its name; fails when something has it. Under the state's lock.
     pub fn publish(mut self, home: &Path) -> Result<(), Error> {
-        if fs::symlink_metadata(home).is_ok() {
+        if !husk::is_free(home) {
             return Err(Error::new(format!("{} exists already", home.display())));
+        }
+        if home.exists() {
+            husk::clear(home).map_err(|error| Error::io("replace", home, &error))?;
         }
         fs::rename(&self.path, home).map_err(|error| Error::io("create", home, &error))?;
         self.published = true;
@@ -131,6 +134,19 @@ pub fn delete(config: &Config, home: &Path) -> Result<(), Error> {
     let gone = fresh(&config.profiles_dir(), DISCARDED);
     fs::rename(home, &gone).map_err(|error| Error::io("delete", home, &error))?;
     fs::remove_dir_all(&gone).map_err(|error| Error::io("delete", &gone, &error))
+}
+
+/// The same of a home in which codex ran: its husk stays. Says whether one does. Not within `store::update`.
+pub fn retire(config: &Config, home: &Path) -> Result<bool, Error> {
+    let links = husk::links(home);
+    // Made before and named right after; that it cannot be made keeps no login on the disk.
+    let staged = if links.is_empty() { None } else { Staged::empty(config).ok() };
+    let staged = staged.filter(|staged| husk::fill(staged.path(), &links).is_ok());
+    let gone = fresh(&config.profiles_dir(), DISCARDED);
+    fs::rename(home, &gone).map_err(|error| Error::io("delete", home, &error))?;
+    let stays = staged.is_some_and(|staged| staged.publish(home).is_ok());
+    fs::remove_dir_all(&gone).map_err(|error| Error::io("delete", &gone, &error))?;
+    Ok(stays)
 }
 
 /// A name in `profiles` that nobody else uses.

@@ -31,17 +31,24 @@ pub fn ensure_links(profile: &Profile, config: &Config) -> Result<Vec<String>, E
     link_all(home, shared)
 }
 
+/// Levels of directories that are merged: a thread's file is in `sessions/YYYY/MM/DD`.
+const DEEPEST: usize = 4;
+
 /// The same without the lock, for a home that nobody else knows yet.
 pub fn link_all(home: &Path, shared: &Path) -> Result<Vec<String>, Error> {
     file::create_private_dir(shared).map_err(|error| Error::io("create", shared, &error))?;
     let (mut aside, mut failed) = (Vec::new(), None);
-    // One that cannot be had is no reason to let codex grow the others anew.
     for fault in faults(home, shared)? {
+        // One that cannot be is no reason to keep the others apart.
         if let Err(error) = fix(&fault, &mut aside) {
-            failed.get_or_insert(Error::io("link", &fault.link, &error));
+            failed.get_or_insert_with(|| Error::io("link", &fault.link, &error));
         }
     }
-    failed.map_or(Ok(aside), Err)
+    match failed {
+        Some(error) if aside.is_empty() => Err(error),
+        Some(error) => Err(Error::new(format!("{error} Moved aside: {}", aside.join(", ")))),
+        None => Ok(aside),
+    }
 }
 
 struct Fault {
@@ -139,8 +146,12 @@ fn replace(link: &Path, target: &Path) -> io::Result<()> {
 /// Moves what is real in the home to the shared place. Says false when that is taken, or on another file system.
 fn hand_over(real: &Path, target: &Path, shape: Shape) -> io::Result<bool> {
     if fs::symlink_metadata(real)?.is_dir() {
-        // A directory replaces nothing but an empty directory; an empty one has nothing to hand over.
-        return Ok(fs::rename(real, target).is_ok() || fs::remove_dir(real).is_ok());
+        // A directory replaces nothing but an empty directory.
+        if fs::rename(real, target).is_ok() {
+            return Ok(true);
+        }
+        merge(real, target, DEEPEST);
+        return Ok(fs::remove_dir(real).is_ok());
     }
     if fs::symlink_metadata(target).is_ok() {
         return Ok(false);
@@ -155,6 +166,19 @@ fn hand_over(real: &Path, target: &Path, shape: Shape) -> io::Result<bool> {
         }
     }
     Ok(move_file(real, target))
+}
+
+/// Moves what has a free place in `to`; what has none, or cannot be moved, stays.
+fn merge(from: &Path, to: &Path, depth: usize) {
+    for entry in fs::read_dir(from).into_iter().flatten().flatten() {
+        let (one, other) = (entry.path(), to.join(entry.file_name()));
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            move_file(&one, &other);
+        } else if fs::rename(&one, &other).is_err() && depth > 0 && !other.is_symlink() && other.is_dir() {
+            merge(&one, &other, depth - 1);
+            let _ = fs::remove_dir(&one);
+        }
+    }
 }
 
 /// A second name, then the first one goes: unlike a rename it cannot replace what came into being meanwhile.
@@ -287,6 +311,31 @@ mod tests {
             assert!(profile.codex_home.join(entry).is_symlink());
         }
         assert_eq!(fs::read_link(config.shared_codex_home.join("sessions")).unwrap(), Path::new("sessions"));
+    }
+
+    #[test]
+    fn two_histories_become_one_but_for_what_has_one_name() {
+        let (_dir, config, profile) = scene("links-merge");
+        let (home, shared) = (&profile.codex_home, &config.shared_codex_home);
+        let files =
+            [(home, "mine", ["01/01/a", "11/25/b", "11/25/c"]), (shared, "theirs", ["02/01/d", "11/25/e", "11/25/c"])];
+        for (directory, text, names) in files {
+            for name in names {
+                let path = directory.join("sessions/2026").join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+        }
+        // Somebody writes into one that moves.
+        let mut open = fs::File::options().append(true).open(home.join("sessions/2026/11/25/b")).unwrap();
+        let aside = ensure_links(&profile, &config).unwrap();
+        std::io::Write::write_all(&mut open, b"+").unwrap();
+        let text = |name: &str| fs::read_to_string(home.join("sessions/2026").join(name)).unwrap();
+        let texts = ["01/01/a", "11/25/b", "11/25/c", "02/01/d", "11/25/e"].map(text);
+        assert_eq!(texts, ["mine", "mine+", "theirs", "theirs", "theirs"]);
+        assert_eq!(aside.len(), 1);
+        assert_eq!(fs::read_to_string(Path::new(&aside[0]).join("2026/11/25/c")).unwrap(), "mine");
+        assert_eq!(fs::read_dir(Path::new(&aside[0]).join("2026")).unwrap().count(), 1);
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod auth;
 pub mod authfile;
 pub mod bundle;
 pub mod home;
+pub mod husk;
 pub mod identity;
 pub mod in_use;
 pub mod links;

@@ -1,8 +1,10 @@
 //! The one table of what profiles share: the history store of codex, so that a thread begun under one account can be
 //! resumed under another (spec S-23). Current for codex 0.169 (wire.md 8). Knows names, touches nothing.
 //!
+//! What is unknown stays where it is, in its profile: a link where codex expects none can do more harm than a missing one.
 //! Not in here, on purpose: `auth.json` (the account itself), `config.toml` and what hangs on it (the user's choice
-//! per profile), `app-server-*` (sockets of a daemon), caches.
+//! per profile), `memories` (off by default, and codex refuses to clear what is a link), `app-server-*` (sockets of a
+//! daemon), caches, and the locks in `.tmp` of a compression of old threads that 0.169 has switched off.
 
 /// How an entry is shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,10 @@ pub const ENTRIES: &[(&str, Shape)] = &[
     ("image_attachments", Shape::Directory),
     // What threads drew; their transcripts lead here.
     ("generated_images", Shape::Directory),
+    // The user's checkouts (`codex --worktree`): not to go with a profile (`profile remove --delete-home`).
+    ("worktrees", Shape::Directory),
+    // An empty file for each thread of the terminal.
+    ("tui-thread-reference-capabilities", Shape::Directory),
     ("history.jsonl", Shape::File),
     ("session_index.jsonl", Shape::File),
     // As with the writers of threads: who appends to the names takes this lock.

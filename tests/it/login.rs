@@ -1,5 +1,6 @@
 //! Logins from outside: which profile an account becomes, and what is left of a login that failed or died.
 
+mod real;
 mod refresh;
 
 use super::support::codex::{self, Fake};

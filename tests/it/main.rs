@@ -22,6 +22,7 @@ mod markers;
 mod memory;
 mod older;
 mod older_homes;
+mod outlive;
 mod passage;
 mod persistence;
 mod profiles;

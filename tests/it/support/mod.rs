@@ -6,6 +6,7 @@
 
 pub mod behind;
 pub mod codex;
+pub mod issuer;
 pub mod raw;
 pub mod run;
 pub mod scene;
