@@ -2,6 +2,7 @@
 //! The words and flags are those of `table`; this file gives them their meaning.
 
 pub mod completions;
+mod help;
 pub mod man;
 pub mod table;
 

@@ -1,7 +1,8 @@
 //! The manual page in roff (man(7)), made from the table of commands, and what stands beside it: environment, files, exit
 //! codes. Pure.
 
-use super::table::{COMMANDS, Spec};
+use super::help::wrap;
+use super::table::{COMMANDS, Spec, find};
 use std::fmt::Write as _;
 
 const ENVIRONMENT: &[(&str, &str)] = &[
@@ -11,7 +12,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("CODEX_CHATGPT_BASE_URL", "The backend; --base-url wins."),
     ("PRODEX_TERM_COLUMNS, PRODEX_TERM_LINES", "The size of the screen, instead of asking the terminal."),
     ("CODEX_CA_CERTIFICATE, SSL_CERT_FILE, SSL_CERT_DIR", "CA certificates on top of the bundled ones."),
-    ("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY", "The way out to the backend, by CONNECT."),
+    ("HTTPS_PROXY, http_proxy, ALL_PROXY, NO_PROXY", "The way out to the backend, by CONNECT."),
     ("PRODEX_RUNTIME_PROXY_*", "Limits of the proxy; the README lists them."),
 ];
 
@@ -35,7 +36,11 @@ pub fn page(version: &str) -> String {
     text.push_str(
         ".SH NAME\nprodex \\- several ChatGPT logins for codex, and work that goes on when one of them runs out\n",
     );
-    text.push_str(".SH SYNOPSIS\n.B prodex\n.I COMMAND\n[OPTIONS] [ARGUMENTS]\n.SH COMMANDS\n");
+    text.push_str(".SH SYNOPSIS\n.B prodex\n.I COMMAND\n[OPTIONS] [ARGUMENTS]\n.SH EXAMPLES\n");
+    for (line, what) in find(&[]).map_or(&[][..], |spec| spec.examples) {
+        entry(&mut text, line, what);
+    }
+    text.push_str(".SH COMMANDS\n");
     for spec in COMMANDS.iter().filter(|spec| !spec.hidden && !spec.path.is_empty()) {
         command(&mut text, spec);
     }
@@ -58,17 +63,28 @@ fn command(text: &mut String, spec: &Spec) {
     for flag in spec.flags.iter().filter(|flag| !flag.hidden) {
         entry(text, flag.shown().trim_start(), flag.about);
     }
-    if !spec.more.is_empty() {
-        text.push_str(".PP\n.nf\n");
-        for line in spec.more.lines() {
-            let _ = writeln!(text, "{}", escaped(line));
-        }
-        text.push_str(".fi\n");
+    for paragraph in spec.paragraphs() {
+        text.push_str(".PP\n");
+        filled(text, &paragraph);
+    }
+    for (index, (line, what)) in spec.examples.iter().enumerate() {
+        text.push_str(if index == 0 { ".PP\nExamples:\n" } else { "" });
+        entry(text, line, what);
     }
 }
 
 fn entry(text: &mut String, name: &str, about: &str) {
-    let _ = writeln!(text, ".TP\n\\fB{}\\fR\n{}", escaped(name), escaped(about));
+    let _ = writeln!(text, ".TP\n\\fB{}\\fR", escaped(name));
+    filled(text, about);
+}
+
+/// On lines that a reader of the source likes, each safe from roff.
+fn filled(text: &mut String, words: &str) {
+    let mut lines = String::new();
+    wrap(&mut lines, words, 0);
+    for line in lines.lines() {
+        let _ = writeln!(text, "{}", escaped(line));
+    }
 }
 
 /// Nothing in it steers roff: a backslash, a hyphen that must stay one, a line that begins like a request.

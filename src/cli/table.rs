@@ -1,7 +1,5 @@
-//! The one table of commands and flags, and the help texts made from it; `completions` and `man` are made from it, too.
+//! The one table of commands and flags: `help`, `completions` and `man` are made from it.
 //! Knows nothing of argv: `cli.rs` reads the command line by this table.
-
-use std::fmt::Write as _;
 
 /// One command with everything that its help says and its parser accepts.
 pub struct Spec {
@@ -12,8 +10,10 @@ pub struct Spec {
     pub flags: &'static [Flag],
     /// Own flags are read up to the first token that is not one of them; the rest is codex's, verbatim (spec S-10).
     pub passthrough: bool,
-    /// A paragraph under the options, where one line does not say enough.
+    /// Under the options, where one line does not say enough: paragraphs with an empty line between two.
     pub more: &'static str,
+    /// Command lines, and what each is for.
+    pub examples: &'static [(&'static str, &'static str)],
     /// For programs: shown nowhere.
     pub hidden: bool,
 }
@@ -95,13 +95,18 @@ const BASE_URL: Flag = option(
 const JSON: Flag = switch("json", "Print one JSON document instead");
 
 const fn spec(path: &'static [&'static str], about: &'static str) -> Spec {
-    Spec { path, about, arguments: &[], flags: &[], passthrough: false, more: "", hidden: false }
+    Spec { path, about, arguments: &[], flags: &[], passthrough: false, more: "", examples: &[], hidden: false }
 }
 
 /// In the order in which help lists them; a group stands before its members.
 pub const COMMANDS: &[Spec] = &[
     Spec {
         flags: &[VERSION],
+        examples: &[
+            ("prodex profile import-current main", "The login that codex has now becomes a profile"),
+            ("prodex login", "So does another account's"),
+            ("prodex run", "Codex, with whichever of them has quota left"),
+        ],
         ..spec(&[], "Manage multiple Codex profiles backed by isolated CODEX_HOME directories.")
     },
     spec(&["profile"], "Add, list, choose and remove profiles"),
@@ -113,19 +118,30 @@ pub const COMMANDS: &[Spec] = &[
             switch("copy-current", "Copy account and configuration from ~/.codex"),
             switch("activate", "Make the new profile the active one"),
         ],
-        more: "Without a source the new managed home is empty: log in with `prodex login -p NAME`.\n\
-               The first profile becomes active by itself.",
+        more: "Without a source the new managed home has a copy of the configuration in ~/.codex and no login. The first \
+               profile becomes active by itself.",
+        examples: &[
+            ("prodex profile add work && prodex login -p work", "A profile whose name you choose"),
+            ("prodex profile add ci --codex-home /srv/codex", "A home that stays where and as it is"),
+        ],
         ..spec(&["profile", "add"], "Add a profile: an empty home, a copy, or a CODEX_HOME that exists")
     },
     Spec {
         arguments: &[argument("[NAME]", "Name of the new profile (default: default)")],
-        more: "History and sessions are linked, not copied.",
+        more: "History and sessions are linked, not copied. ~/.codex and the profile then hold the same refresh token, \
+               which is good for one refresh: log in again in one of them, or use ~/.codex no more.",
         ..spec(&["profile", "import-current"], "Copy the login of ~/.codex into a new profile and make it active")
     },
-    Spec { flags: &[JSON], ..spec(&["profile", "list"], "List all profiles with account and path") },
+    Spec {
+        flags: &[JSON],
+        more: "Shows what is known of each quota, and asks nobody: `prodex quota --all` does.",
+        ..spec(&["profile", "list"], "List all profiles with account, path and known quota")
+    },
     Spec {
         arguments: &[known("NAME", "Profile to remove")],
         flags: &[switch("delete-home", "Delete its managed CODEX_HOME too, login included")],
+        more: "A home that stays in ~/.prodex/profiles is taken in again, with its login, by `prodex profile add NAME`. \
+               History stays in ~/.codex either way.",
         ..spec(&["profile", "remove"], "Forget a profile; its home stays unless you say otherwise")
     },
     Spec {
@@ -147,8 +163,9 @@ pub const COMMANDS: &[Spec] = &[
             known("NAME", "Profile to keep something back of"),
             argument("PERCENT", "Percent of each window, 0 to 99; 0 ends it"),
         ],
-        more: "Fresh work leaves the profile when so much is left. What belongs to it goes on there, and `-p NAME` may use\n\
+        more: "Fresh work leaves the profile when so much is left. What belongs to it goes on there, and `-p NAME` may use \
                all of it.",
+        examples: &[("prodex profile reserve private 50", "Half of each window stays for other uses of that account")],
         ..spec(&["profile", "reserve"], "Keep a part of a profile's quota back")
     },
     Spec {
@@ -171,14 +188,22 @@ pub const COMMANDS: &[Spec] = &[
         flags: &[profile("The same, as a flag")],
         ..spec(&["use"], "Make a profile the active one")
     },
-    Spec { flags: &[JSON], ..spec(&["current"], "Show the active profile") },
+    Spec {
+        flags: &[JSON],
+        more: "Shows what is known of its quota, and asks nobody: `prodex quota` does.",
+        ..spec(&["current"], "Show the active profile")
+    },
     Spec {
         arguments: &[rest("Passed to `codex login` unchanged, e.g. --device-auth or status")],
         flags: &[profile("Log in to this existing profile, whatever the account")],
         passthrough: true,
-        more: "Without -p the account decides: the profile that has it is updated, a new account becomes a new\n\
-               profile named after its e-mail. That profile becomes active. `login status` asks about the active\n\
-               profile. An API key needs -p: it has no e-mail.",
+        more: "Without -p the account decides: the profile that has it is updated, a new account becomes a new profile \
+               named after its e-mail. That profile becomes active. `login status` asks about the active profile. An API \
+               key needs -p: it has no e-mail.",
+        examples: &[
+            ("prodex login --device-auth", "On a server: the browser is elsewhere"),
+            ("prodex login -p work", "Again in that profile, whatever the account"),
+        ],
         ..spec(&["login"], "Log in with `codex login`; a new account becomes a profile")
     },
     Spec {
@@ -201,8 +226,12 @@ pub const COMMANDS: &[Spec] = &[
             BASE_URL,
             Flag { hidden: true, ..switch("watch", "Show a live view (the default)") },
         ],
-        more: "Live, each account is asked at most every 30 seconds, by all prodex processes together. Arrow keys scroll,\n\
-               q and Ctrl+C quit. Colours follow NO_COLOR, CLICOLOR_FORCE and TERM, line art the locale.",
+        more: "Exit code 1 where the account cannot be read; with --all that is shown in its row, and only --raw ends with 1.",
+        examples: &[
+            ("prodex quota --all", "All accounts"),
+            ("prodex quota --all --json | jq -e '.pool.ready > 0'", "A job that ends when no account can work"),
+            ("set -g status-right '#(prodex quota --line)'", "The status bar of tmux"),
+        ],
         ..spec(&["quota"], "Show what is left of the 5h, weekly and monthly quotas")
     },
     Spec {
@@ -215,7 +244,13 @@ pub const COMMANDS: &[Spec] = &[
             BASE_URL,
         ],
         passthrough: true,
-        more: "Options of prodex come first: from the first word that is not one of them, everything goes to codex.",
+        more: "Options of prodex come first: from the first word that is not one of them, everything goes to codex. The \
+               exit code is codex's, or 2 where the quota check stopped the run.",
+        examples: &[
+            ("prodex run", "Codex as you know it"),
+            ("prodex run exec \"fix the test\"", "Without a terminal; stdin and stdout are passed through"),
+            ("prodex run -p work --no-auto-rotate", "With this account and no other"),
+        ],
         ..spec(&["run"], "Run codex with a profile, and with the others when its quota is used up")
     },
     spec(&["session"], "Find sessions of codex again, whichever profile they were begun under"),
@@ -227,8 +262,8 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         flags: &[BASE_URL],
-        more: "The same function decides where `run` begins and where the proxy moves to. Per profile: what is left of the\n\
-               longest window and the time until its reset, the pace (above x1: more is left than time to spend it in), the\n\
+        more: "The same function decides where `run` begins and where the proxy moves to. Per profile: what is left of the \
+               longest window and the time until its reset, the pace (above x1: more is left than time to spend it in), the \
                short window, what is in progress, and the score.",
         ..spec(&["why"], "Show which profile takes fresh work now, and why")
     },
@@ -239,9 +274,9 @@ pub const COMMANDS: &[Spec] = &[
             JSON,
             switch("fix", "Put right what needs no decision: modes, links, leftovers; say each step"),
         ],
-        more: "Without --quota, --runtime and --fix codex is started once, with a made-up login and no way out, to see that its\n\
-               model traffic comes to prodex. Takes about a second, at most 15. Nothing of yours is changed;\n\
-               --fix deletes nothing but what an interrupted prodex left.",
+        more: "Without --quota, --runtime and --fix codex is started once, with a made-up login and no way out, to see that \
+               its model traffic comes to prodex. Takes about a second, at most 15. Nothing of yours is changed; --fix \
+               deletes nothing but what an interrupted prodex left.",
         ..spec(&["doctor"], "Check codex, profiles and settings; say what is wrong and what to type next")
     },
     Spec {
@@ -250,12 +285,20 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         arguments: &[Argument { offers: Offers::Shells, ..argument("SHELL", "bash, zsh or fish") }],
-        more: "bash: prodex completions bash >~/.local/share/bash-completion/completions/prodex\n\
-               zsh:  prodex completions zsh >DIRECTORY/_prodex, where DIRECTORY is in $fpath before compinit runs\n\
-               fish: prodex completions fish >~/.config/fish/completions/prodex.fish",
+        examples: &[
+            ("prodex completions bash >~/.local/share/bash-completion/completions/prodex", "bash"),
+            ("prodex completions zsh >DIRECTORY/_prodex", "zsh: a directory that is in $fpath before compinit runs"),
+            ("prodex completions fish >~/.config/fish/completions/prodex.fish", "fish"),
+        ],
         ..spec(&["completions"], "Print what a shell needs to complete prodex's words and profile names")
     },
-    Spec { more: "To read it: prodex man | man -l -", ..spec(&["man"], "Print the manual page") },
+    Spec {
+        examples: &[
+            ("prodex man | man -l -", "Read it"),
+            ("prodex man >~/.local/share/man/man1/prodex.1", "For `man prodex`"),
+        ],
+        ..spec(&["man"], "Print the manual page")
+    },
     Spec { hidden: true, ..spec(&["__profiles"], "Print the names of all profiles, a line each, for completions") },
 ];
 
@@ -283,58 +326,6 @@ impl Spec {
     pub fn all_flags(&self) -> impl Iterator<Item = &'static Flag> {
         self.flags.iter().chain(std::iter::once(&HELP))
     }
-
-    pub fn usage(&self) -> String {
-        let mut usage = self.line();
-        if self.flags.iter().any(|flag| !flag.hidden) {
-            usage.push_str(" [OPTIONS]");
-        }
-        if self.is_group() {
-            usage.push_str(" COMMAND");
-        }
-        for argument in self.arguments {
-            let _ = write!(usage, " {}", argument.name);
-        }
-        usage
-    }
-
-    pub fn help(&self) -> String {
-        let mut text = format!("{}\n\nUsage: {}\n", self.about, self.usage());
-        let commands = children(self.path)
-            .filter(|spec| !spec.hidden)
-            .map(|spec| (spec.path.last().map_or("", |word| word).to_owned(), spec.about));
-        section(&mut text, "Commands", &commands.collect::<Vec<_>>());
-        let arguments = self.arguments.iter().map(|argument| (argument.name.to_owned(), argument.about));
-        section(&mut text, "Arguments", &arguments.collect::<Vec<_>>());
-        let flags = self.all_flags().filter(|flag| !flag.hidden).map(|flag| (flag.shown(), flag.about));
-        section(&mut text, "Options", &flags.collect::<Vec<_>>());
-        if self.is_group() {
-            let _ = write!(text, "\nSee `{} COMMAND --help` for one command.\n", self.line());
-        }
-        if !self.more.is_empty() {
-            let _ = write!(text, "\n{}\n", self.more);
-        }
-        text
-    }
-}
-
-impl Flag {
-    /// `-p, --profile NAME`.
-    pub fn shown(&self) -> String {
-        let short = self.short.map_or_else(|| "    ".to_owned(), |short| format!("-{short}, "));
-        let value = self.value.map(|value| format!(" {value}")).unwrap_or_default();
-        format!("{short}--{}{value}", self.long)
-    }
-}
-
-fn section(text: &mut String, title: &str, rows: &[(String, &str)]) {
-    let width = rows.iter().map(|(left, _)| left.len()).max().unwrap_or(0);
-    for (index, (left, about)) in rows.iter().enumerate() {
-        if index == 0 {
-            let _ = write!(text, "\n{title}:\n");
-        }
-        let _ = writeln!(text, "  {left:width$}  {about}");
-    }
 }
 
 #[cfg(test)]
@@ -348,6 +339,7 @@ mod tests {
             for about in abouts.chain([spec.about]) {
                 assert!(!about.is_empty() && !about.contains('\n'), "{}: {about:?}", spec.line());
             }
+            assert!(spec.examples.iter().all(|(line, what)| line.contains("prodex ") && !what.is_empty()));
             assert!(spec.path.len() < 2 || find(&spec.path[..1]).is_some_and(Spec::is_group));
         }
     }
@@ -362,7 +354,7 @@ mod tests {
         for word in ["profile", "use", "current", "login", "logout", "quota", "run", "session", "doctor", "help"] {
             assert!(top.contains(&format!("\n  {word} ")), "{top}");
         }
-        assert!(!top.contains("import-current"));
+        assert!(!top.contains("\n  import-current"));
         assert!(!find(&["quota"]).unwrap().help().contains("--watch"));
     }
 }

@@ -39,12 +39,14 @@ pub fn pad(text: &str, width: usize) -> String {
     text
 }
 
-/// Words of `text` on lines of at most `width` cells; a longer word is broken. At least one line.
+/// Words of `text` on lines of at most `width` cells; a longer word is broken, and a command between backticks only where
+/// it is longer than a line. At least one line.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     // No character is wider than 2 cells, so every line can take one.
     let width = width.max(2);
     let (mut lines, mut line) = (Vec::new(), String::new());
-    for mut word in text.split_whitespace() {
+    for unit in units(text, width) {
+        let mut word = unit.as_str();
         loop {
             let gap = if line.is_empty() { "" } else { " " };
             if self::width(&line) + gap.len() + self::width(word) <= width {
@@ -69,6 +71,29 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
         lines.push(line);
     }
     lines
+}
+
+/// What `wrap` keeps together: words, and commands between backticks.
+fn units(text: &str, width: usize) -> Vec<String> {
+    let mut units: Vec<String> = Vec::new();
+    // Where the command that is not closed yet began.
+    let mut open = None;
+    for word in text.split_whitespace() {
+        units.push(word.to_owned());
+        if word.matches('`').count() % 2 == 0 {
+            continue;
+        }
+        let Some(start) = open.take() else {
+            open = Some(units.len() - 1);
+            continue;
+        };
+        let command = units[start..].join(" ");
+        if self::width(&command) <= width {
+            units.truncate(start);
+            units.push(command);
+        }
+    }
+    units
 }
 
 /// Items on lines of at most `width` cells, joined by ` | `, and broken inside only where one is too long by itself.
@@ -157,6 +182,9 @@ mod tests {
         assert_eq!(wrap("a abcdefgh b", 4), ["a", "abcd", "efgh", "b"]);
         assert_eq!(wrap("日本語アカ", 5), ["日本", "語ア", "カ"]);
         assert_eq!(wrap("", 10), [""]);
+        assert_eq!(wrap("in with `prodex use a`.", 18), ["in with", "`prodex use a`."]);
+        assert_eq!(wrap("in with `prodex use a`.", 13), ["in with", "`prodex use", "a`."]);
+        assert_eq!(wrap("a ` b c", 5), ["a ` b", "c"]);
         for cells in 1..30 {
             assert!(
                 wrap("日本 e\u{301}abc 👩\u{200d}👩\u{200d}👧 xyz", cells).iter().all(|l| width(l) <= cells.max(2))
