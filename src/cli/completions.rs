@@ -62,7 +62,7 @@ fn position(spec: &Spec) -> String {
 /// `codex` is set when what follows is codex's. Reads the array `line`, the words before the one that is completed.
 fn walk() -> String {
     let mut text = String::from("  local at='' value='' codex='' word\n  for word in \"${line[@]}\"; do\n");
-    text.push_str("    if [[ -n $value ]]; then value=''; continue; fi\n");
+    text.push_str("    if [[ -n $value ]]; then [[ $word == = ]] || value=''; continue; fi\n");
     text.push_str("    case \"$at/$word\" in\n");
     for spec in shown() {
         let at = spec.path.join(" ");
@@ -87,6 +87,8 @@ fn bash() -> String {
     let mut text = String::from("# bash completion for prodex; made by `prodex completions bash`\n_prodex() {\n");
     text.push_str("  local cur=${COMP_WORDS[COMP_CWORD]} line=(\"${COMP_WORDS[@]:1:COMP_CWORD-1}\")\n  COMPREPLY=()\n");
     text.push_str(&walk());
+    // Bash makes three words of `--profile=NAME`.
+    text.push_str("  [[ $cur == = ]] && cur=''\n");
     text.push_str(
         "  if [[ -n $codex ]]; then compopt -o default; return; fi\n  local words='' kind=''\n  case $value in\n",
     );
@@ -141,6 +143,7 @@ fn zsh() -> String {
     let mut text =
         String::from("#compdef prodex\n# zsh completion for prodex; made by `prodex completions zsh`\n_prodex() {\n");
     text.push_str("  local -a line=(\"${(@)words[2,CURRENT-1]}\") entries names\n");
+    text.push_str("  if compset -P '--*='; then line+=(\"${words[CURRENT]%%=*}\"); fi\n");
     text.push_str(&walk());
     text.push_str("  if [[ -n $codex ]]; then _files; return; fi\n  case $value in\n");
     for spec in shown() {

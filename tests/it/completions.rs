@@ -41,6 +41,8 @@ fn completes(shell: &[&str], ready: &[&str]) {
         ("prodex profile rem", "prodex profile remove"),
         ("prodex profile remove al", "prodex profile remove alpha"),
         ("prodex use -p be", "prodex use -p beta"),
+        ("prodex quota --profile=al", "prodex quota --profile=alpha"),
+        ("prodex run --profile=be", "prodex run --profile=beta"),
         ("prodex help profile import-", "prodex help profile import-current"),
         ("prodex quota --deta", "prodex quota --detail"),
         ("prodex run --skip", "prodex run --skip-quota-check"),
