@@ -170,8 +170,9 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         arguments: &[file("File to make, - for stdout"), known("[NAME]...", "Profiles to put into it (default: all)")],
-        more: "Login, config.toml, AGENTS.md, prompts, rules, skills and agents of each profile; no history. The file holds\n\
-               credentials, unencrypted: `prodex profile export - | age -p > FILE`.",
+        more: "Login, config.toml, AGENTS.md, prompts, rules, skills and agents of each profile; no history. The file holds \
+               credentials, unencrypted.",
+        examples: &[("prodex profile export - | age -p > FILE", "Encrypted, with a passphrase")],
         ..spec(&["profile", "export"], "Write profiles, logins included, into one file for another machine")
     },
     Spec {
@@ -181,6 +182,7 @@ pub const COMMANDS: &[Spec] = &[
         ],
         flags: &[option("as", "NAME", "Give the one profile that is taken this name")],
         more: "Replaces nothing: a name or an account that is here already is refused.",
+        examples: &[("age -d FILE | prodex profile import -", "What was encrypted")],
         ..spec(&["profile", "import"], "Make profiles from a file of `profile export`")
     },
     Spec {
@@ -226,7 +228,9 @@ pub const COMMANDS: &[Spec] = &[
             BASE_URL,
             Flag { hidden: true, ..switch("watch", "Show a live view (the default)") },
         ],
-        more: "Exit code 1 where the account cannot be read; with --all that is shown in its row, and only --raw ends with 1.",
+        more: "Live, each account is asked at most every 30 seconds, by all prodex processes together. Arrow keys scroll, \
+               q and Ctrl+C quit. Colours follow NO_COLOR, CLICOLOR_FORCE and TERM, line art the locale.\n\n\
+               Exit code 1 where the account cannot be read; with --all that is shown in its row, and only --raw ends with 1.",
         examples: &[
             ("prodex quota --all", "All accounts"),
             ("prodex quota --all --json | jq -e '.pool.ready > 0'", "A job that ends when no account can work"),
@@ -256,8 +260,11 @@ pub const COMMANDS: &[Spec] = &[
     spec(&["session"], "Find sessions of codex again, whichever profile they were begun under"),
     Spec {
         flags: &[Flag { short: Some('n'), ..option("count", "COUNT", "List at most this many (default: 15)") }, JSON],
-        more: "The last used session comes first. Resume one with `prodex run SESSION-ID`, the last one of this directory\n\
-               with `prodex run resume --last`.",
+        more: "The last used session comes first.",
+        examples: &[
+            ("prodex run SESSION-ID", "Resume one"),
+            ("prodex run resume --last", "Resume the last one of this directory"),
+        ],
         ..spec(&["session", "list"], "List the sessions of the shared history with time, profile, directory and words")
     },
     Spec {

@@ -10,8 +10,10 @@ use crate::cli;
 use crate::config::Config;
 use crate::error::{Error, Outcome};
 use crate::profile::{self, Profile, auth};
+use crate::quota::pool::{self, Pool};
 use crate::quota::probe::{self, Answer, CALL_LIMIT, Usage};
-use crate::quota::{pool, shelf};
+use crate::quota::shelf;
+use crate::quota::snapshots::Snapshots;
 use crate::screen::Look;
 use crate::screen::palette::Palette;
 use crate::screen::quota::{self as screen, Row};
@@ -59,10 +61,7 @@ pub fn run(config: &Config, args: &cli::Quota, out: &mut dyn Write) -> Outcome {
         return all_raw(&profiles, answers, out);
     }
     let active = state.active();
-    let known = shelf::load(config);
-    let snapshots: Vec<_> =
-        profiles.iter().zip(&answers).map(|(profile, answer)| known.of(&profile.name, &answer.account)).collect();
-    let pool = pool::of(&snapshots, clock::unix());
+    let pool = answered(&shelf::load(config), &profiles, &answers, clock::unix());
     let texts: Vec<Result<&Usage, String>> =
         answers.iter().zip(&profiles).map(|(a, p)| a.usage.as_ref().map_err(|error| error.words(&p.name))).collect();
     let rows: Vec<Row> = profiles
@@ -117,25 +116,32 @@ fn document(config: &Config, state: &State, profiles: &[Profile], answers: &[Ans
         entry
     });
     let entries = Value::Array(entries.collect());
-    let snapshots: Vec<_> =
-        profiles.iter().zip(answers).map(|(profile, answer)| known.of(&profile.name, &answer.account)).collect();
     let members = [
         ("active_profile", json::maybe(active.as_deref())),
         ("profiles", entries),
-        ("pool", json::pool(pool::of(&snapshots, now).as_ref())),
+        ("pool", json::pool(answered(&known, profiles, answers, now).as_ref())),
     ];
     print(out, &json::document(members))
+}
+
+/// All accounts together. Where there was no answer nothing is known, whatever was read before: a job relies on it.
+fn answered(known: &Snapshots, profiles: &[Profile], answers: &[Answer], now: u64) -> Option<Pool> {
+    let accounts = answers.iter().map(|answer| answer.usage.is_ok().then_some(answer.account.as_str()));
+    pool::of_profiles(known, profiles.iter().zip(accounts), now)
 }
 
 /// What is known, for a status bar: the active profile's windows, and how many are ready. Asks nobody.
 fn line(config: &Config, state: &State, url: &Url, args: &cli::Quota, out: &mut dyn Write) -> Outcome {
     let (now, known) = (clock::unix(), shelf::load(config));
-    let of = |profile: &Profile| known.of(&profile.name, &shelf::account(&profile.codex_home, url));
+    let account = |profile: &Profile| shelf::account(&profile.codex_home, url);
     let profile = profile::select(state, args.profile.as_deref())?;
     let profiles = state.profiles();
-    let snapshots: Vec<_> = profiles.iter().map(of).collect();
-    let reading = of(&profile).and_then(|snapshot| snapshot.reading.as_ref());
-    print(out, &screen::line(&profile.name, reading, pool::of(&snapshots, now).as_ref(), now))
+    let accounts: Vec<String> = profiles.iter().map(account).collect();
+    let pool =
+        pool::of_profiles(&known, profiles.iter().zip(accounts.iter().map(|account| Some(account.as_str()))), now);
+    let snapshot = known.of(&profile.name, &account(&profile));
+    let reading = snapshot.and_then(|snapshot| snapshot.reading.as_ref());
+    print(out, &screen::line(&profile.name, reading, pool.as_ref(), now))
 }
 
 /// One object, from the profile's name to the backend's answer or `{"error": …}` (spec S-14).

@@ -1,8 +1,9 @@
 //! All accounts together (spec S-45): how much is left, which reset matters next, and when it runs dry at the pace of the last
 //! hour. Pure. Counts by each account's longest window, weighed by what its plan is worth.
 
-use super::snapshots::Snapshot;
+use super::snapshots::{Snapshot, Snapshots};
 use super::{Readiness, Reading, Window, schedule};
+use crate::profile::Profile;
 
 /// Farther ahead nobody plans: a pool that lasts so long lasts.
 const HORIZON: u64 = 14 * 86_400;
@@ -23,8 +24,20 @@ pub struct Pool {
     pub next_back: Option<(u64, usize)>,
 }
 
+/// Of the profiles that take part in rotation: a disabled one stands in for nobody. Each with the account of which is known
+/// what counts, if any does.
+pub fn of_profiles<'a>(
+    known: &Snapshots,
+    profiles: impl Iterator<Item = (&'a Profile, Option<&'a str>)>,
+    now: u64,
+) -> Option<Pool> {
+    let of =
+        |(profile, account): (&Profile, Option<&str>)| known.of(&profile.name, account?).filter(|_| !profile.disabled);
+    self::of(&profiles.map(of).collect::<Vec<_>>(), now)
+}
+
 /// `None` where no account's quota is known.
-pub fn of(accounts: &[Option<&Snapshot>], now: u64) -> Option<Pool> {
+fn of(accounts: &[Option<&Snapshot>], now: u64) -> Option<Pool> {
     let known: Vec<(usize, &Snapshot, &Reading, &Window)> = accounts
         .iter()
         .enumerate()

@@ -382,6 +382,21 @@ fn the_document_has_every_account_and_the_pool() {
     assert_eq!([number("known"), number("ready"), number("left_percent")], [Some(2.0), Some(1.0), Some(88.0)]);
     assert_eq!(number("next_back_at"), Some(4_102_444_800.0));
 
+    // What was known of an account that gives no answer now, or is disabled, does not count: a job relies on it.
+    let pool_of = |space: &Space| {
+        let text = space.run(&["--all", "--json"], 80).1;
+        let document = Json::parse(text.as_bytes()).expect("one JSON document");
+        let pool = document.get("pool").expect("a pool");
+        ["known", "ready"].map(|name| pool.get(name).and_then(Json::number))
+    };
+    let auth = std::fs::read_to_string(space.home("main").join("auth.json")).unwrap();
+    space.auth("main", None);
+    assert_eq!(pool_of(&space), [Some(1.0), Some(0.0)]);
+    space.auth("main", Some(&auth));
+    assert_eq!(pool_of(&space), [Some(2.0), Some(1.0)]);
+    assert!(space.prodex(80).args(["profile", "disable", "out"]).output().unwrap().status.success());
+    assert_eq!(pool_of(&space), [Some(1.0), Some(1.0)]);
+
     let (code, text, _) = space.run(&["-p", "bad", "--json"], 80);
     let document = Json::parse(text.as_bytes()).expect("one JSON document");
     assert_eq!((code, document.get("profiles").expect("profiles").items().len()), (1, 1), "{text}");

@@ -251,7 +251,7 @@ impl Board {
     }
 
     pub fn pool(&self, now: u64) -> Option<Pool> {
-        let of = |account: &Account| self.known.of(&account.profile.name, &account.key);
-        pool::of(&self.accounts.iter().map(of).collect::<Vec<_>>(), now)
+        let accounts = self.accounts.iter().map(|account| (&account.profile, Some(account.key.as_str())));
+        pool::of_profiles(&self.known, accounts, now)
     }
 }
