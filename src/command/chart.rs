@@ -88,7 +88,7 @@ pub struct Shelf {
 
 impl Shelf {
     pub fn load(config: &Config) -> Shelf {
-        Shelf { known: shelf::load(config), url: probe::usage_url(&config.base_url).ok() }
+        Shelf { known: shelf::load_latest(config), url: probe::usage_url(&config.base_url).ok() }
     }
 
     /// The same rows as `quota`, of what is known. Nothing where the login has no quota.

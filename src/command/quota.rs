@@ -132,7 +132,7 @@ fn answered(known: &Snapshots, profiles: &[Profile], answers: &[Answer], now: u6
 
 /// What is known, for a status bar: the active profile's windows, and how many are ready. Asks nobody.
 fn line(config: &Config, state: &State, url: &Url, args: &cli::Quota, out: &mut dyn Write) -> Outcome {
-    let (now, known) = (clock::unix(), shelf::load(config));
+    let (now, known) = (clock::unix(), shelf::load_latest(config));
     let account = |profile: &Profile| shelf::account(&profile.codex_home, url);
     let profile = profile::select(state, args.profile.as_deref())?;
     let profiles = state.profiles();

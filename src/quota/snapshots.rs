@@ -71,6 +71,15 @@ pub fn account(account_id: Option<&str>, usage: &Url) -> String {
 impl Snapshots {
     /// Whatever of it cannot be read is as if it were not there: the next calls bring it back.
     pub fn parse(text: &[u8], now: u64) -> Snapshots {
+        Snapshots::read(text, now, true)
+    }
+
+    /// Without how the windows went, which is nearly all of the text: for who only shows how they stand.
+    pub fn parse_latest(text: &[u8], now: u64) -> Snapshots {
+        Snapshots::read(text, now, false)
+    }
+
+    fn read(text: &[u8], now: u64, history: bool) -> Snapshots {
         let mut snapshots = Snapshots::default();
         let Ok(document) = Raw::parse(text) else { return snapshots };
         if document.member("version").and_then(|version| version.as_u64()) != Some(VERSION) {
@@ -78,7 +87,7 @@ impl Snapshots {
         }
         let profiles = document.member("profiles");
         for (name, entry) in profiles.iter().flat_map(Raw::members).take(MAX_PROFILES) {
-            if let Some(snapshot) = Snapshot::read(&entry, now) {
+            if let Some(snapshot) = Snapshot::read(&entry, now, history) {
                 snapshots.profiles.insert(name.into_owned(), snapshot);
             }
         }
@@ -219,11 +228,11 @@ impl Snapshot {
         self.samples.drain(..many);
     }
 
-    fn read(entry: &Raw, now: u64) -> Option<Snapshot> {
+    fn read(entry: &Raw, now: u64, history: bool) -> Option<Snapshot> {
         let number = |name: &str| entry.member(name)?.as_u64();
         let taken_at = number("taken_at").unwrap_or(0).min(now + SKEW);
         let reading = entry.member("usage").and_then(|usage| usage::parse(usage.bytes(), taken_at).ok());
-        let samples = entry.member("samples");
+        let samples = entry.member("samples").filter(|_| history);
         let samples = samples.iter().flat_map(Raw::elements).take(MAX_SAMPLES).filter_map(|sample| {
             let at = sample.member("at")?.as_u64().filter(|&at| at <= now + SKEW)?;
             Some(Sample { at, windows: usage::windows(sample.member("windows"), at) })

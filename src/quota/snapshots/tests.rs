@@ -35,6 +35,11 @@ fn what_is_written_is_read_again() {
     assert!(snapshots.learn("a", "x", &full, Extent::Whole));
     snapshots.failed("b", "y", "no answer in time");
     assert_eq!(Snapshots::parse(snapshots.text().as_bytes(), NOW), snapshots);
+    let latest = Snapshots::parse_latest(snapshots.text().as_bytes(), NOW);
+    for (name, snapshot) in &snapshots.profiles {
+        let known = latest.of(name, &snapshot.account).expect("is there");
+        assert_eq!((&known.reading, known.samples.len()), (&snapshot.reading, 0));
+    }
     assert_eq!(known(&snapshots).reading.as_ref(), Some(&full));
 }
 
