@@ -5,7 +5,7 @@ mod feed;
 mod keys;
 mod live;
 
-use super::json;
+use super::{chart, json};
 use crate::cli;
 use crate::config::Config;
 use crate::error::{Error, Outcome};
@@ -64,11 +64,16 @@ pub fn run(config: &Config, args: &cli::Quota, out: &mut dyn Write) -> Outcome {
     let pool = answered(&shelf::load(config), &profiles, &answers, clock::unix());
     let texts: Vec<Result<&Usage, String>> =
         answers.iter().zip(&profiles).map(|(a, p)| a.usage.as_ref().map_err(|error| error.words(&p.name))).collect();
+    let rotations: Vec<Option<String>> = profiles.iter().map(chart::rotation).collect();
     let rows: Vec<Row> = profiles
         .iter()
         .zip(&answers)
         .zip(&texts)
-        .map(|((profile, answer), usage)| row(profile, answer, active.as_deref() == Some(&profile.name), usage))
+        .zip(&rotations)
+        .map(|(((profile, answer), usage), rotation)| Row {
+            rotation: rotation.as_deref(),
+            ..row(profile, answer, active.as_deref() == Some(&profile.name), usage)
+        })
         .collect();
     let look = look();
     print(out, &screen::overview("Quota Overview", &rows, pool.as_ref(), args.detail, look).text(look.palette))
@@ -85,7 +90,16 @@ fn one(config: &Config, url: &Url, profile: &Profile, current: bool, raw: bool, 
         return print(out, &pretty(own_words(&usage)));
     }
     let account = profile.email.as_deref().or(answer.email.as_deref());
-    let row = Row { name: &profile.name, current, auth: &answer.auth, account, quota: Ok(&usage.reading), live: None };
+    let rotation = chart::rotation(profile);
+    let row = Row {
+        name: &profile.name,
+        current,
+        auth: &answer.auth,
+        account,
+        quota: Ok(&usage.reading),
+        rotation: rotation.as_deref(),
+        live: None,
+    };
     let look = look();
     print(out, &screen::single(&row, look).text(look.palette))
 }
@@ -179,6 +193,7 @@ fn row<'a>(profile: &'a Profile, answer: &'a Answer, current: bool, usage: &'a R
         auth: &answer.auth,
         account: profile.email.as_deref().or(answer.email.as_deref()),
         quota: usage.as_ref().map(|usage| &usage.reading).map_err(String::as_str),
+        rotation: None,
         live: None,
     }
 }

@@ -74,7 +74,7 @@ pub fn note(known: &mut Snapshots, profile: &str, answer: &Answer) {
     known.asked(profile, &answer.account, clock::unix());
     match &answer.usage {
         Ok(usage) => drop(known.learn(profile, &answer.account, &usage.reading, Extent::Whole)),
-        Err(error) => known.failed(profile, &answer.account, &error.to_string()),
+        Err(error) => known.failed(profile, &answer.account, &error.words(profile)),
     }
 }
 

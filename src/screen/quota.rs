@@ -24,6 +24,8 @@ pub struct Row<'a> {
     pub account: Option<&'a str>,
     /// What the backend said, or why it said nothing.
     pub quota: Result<&'a Reading, &'a str>,
+    /// How far its owner lets it take part, where not fully: `disabled`.
+    pub rotation: Option<&'a str>,
     /// Only in a view that stays.
     pub live: Option<Live<'a>>,
 }
@@ -52,7 +54,8 @@ impl Row<'_> {
         let problem = live.problem.filter(|_| self.quota.is_ok());
         let problem = problem.map(|problem| format!("not renewed: {}", text::clean(problem)));
         let age = live.age.map(|age| format!("read {}", time::ago(age)));
-        [Some(words), problem, age].into_iter().flatten().collect::<Vec<_>>().join("; ")
+        let rotation = self.rotation.map(text::clean);
+        [Some(words), rotation, problem, age].into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 }
 

@@ -93,6 +93,7 @@ fn with_rows<T>(live: bool, see: impl FnOnce(&[Row]) -> T) -> T {
             auth: "chatgpt",
             account: Some(account),
             quota: quota.as_ref().map_err(|error| *error),
+            rotation: (*name == "main").then_some("disabled, 20% of each window kept back"),
             live: live.then(|| Live {
                 age: quota.is_ok().then_some(index as u64 * 7),
                 asking: *name == "new",
@@ -178,6 +179,7 @@ fn one_account() {
             auth: "chatgpt",
             account: Some("名前\x1b[2J@例え.jp"),
             quota: Ok(&full),
+            rotation: None,
             live: None,
         };
         let screen = single(&row, look(width, Palette::PLAIN)).text(Palette::PLAIN);

@@ -1,6 +1,7 @@
 //! What a live view knows, kept up to date behind its back: profiles come and go, answers arrive one by one, other processes
 //! learn something. Asks politely (spec S-46); draws nothing.
 
+use crate::command::chart;
 use crate::config::Config;
 use crate::profile::{Profile, auth};
 use crate::quota::pool::{self, Pool};
@@ -44,6 +45,7 @@ struct Account {
     current: bool,
     auth: String,
     email: Option<String>,
+    rotation: Option<String>,
     /// Whose login it is: [`snapshots::account`].
     key: String,
     /// Nobody can be asked about a login without tokens.
@@ -132,6 +134,7 @@ impl Feed {
             current: active == Some(&profile.name),
             auth: auth.label().to_owned(),
             email: auth.email().map(str::to_owned),
+            rotation: chart::rotation(&profile),
             profile,
             key,
             tokens,
@@ -246,6 +249,7 @@ impl Board {
             auth: &account.auth,
             account: account.profile.email.as_deref().or(account.email.as_deref()),
             quota,
+            rotation: account.rotation.as_deref(),
             live: Some(Live { age: quota.is_ok().then_some(age), asking, problem }),
         }
     }
@@ -253,5 +257,71 @@ impl Board {
     pub fn pool(&self, now: u64) -> Option<Pool> {
         let accounts = self.accounts.iter().map(|account| (&account.profile, Some(account.key.as_str())));
         pool::of_profiles(&self.known, accounts, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::snapshots::Extent;
+
+    const NOW: u64 = 1_800_000_000;
+
+    /// A board of one account, of which something was read so long ago, and what came of our last question just now.
+    fn board(read: Option<u64>, trouble: Option<(u64, bool)>) -> Board {
+        let mut board = Board::default();
+        if let Some(age) = read {
+            let reading = Reading { taken_at: NOW - age, ..Reading::default() };
+            board.known.learn("a", "x", &reading, Extent::Whole);
+        }
+        board.accounts.push(Account {
+            profile: Profile {
+                name: "a".to_owned(),
+                codex_home: "/a".into(),
+                managed: true,
+                email: None,
+                disabled: false,
+                reserve: 0,
+            },
+            current: false,
+            auth: "chatgpt".to_owned(),
+            email: Some("a@example.com".to_owned()),
+            rotation: None,
+            key: "x".to_owned(),
+            tokens: true,
+            asked_at: None,
+            trouble: trouble.map(|(ago, grave)| Trouble { at: NOW - ago, words: "no".to_owned(), grave }),
+        });
+        board
+    }
+
+    #[test]
+    fn an_older_reading_stays_until_it_is_too_old_or_there_is_something_to_do() {
+        // Read so long ago, trouble so long ago and whether it is grave: the reading is shown, its age, what is said.
+        let rows = [
+            (Some(5), None, true, Some(5), None),
+            (Some(5_000), None, true, Some(5_000), None),
+            (Some(60), Some((1, false)), true, Some(60), Some("no")),
+            (Some(601), Some((1, false)), false, None, Some("no")),
+            (Some(60), Some((1, true)), false, None, Some("no")),
+            (Some(60), Some((90, true)), true, Some(60), None),
+            (None, Some((1, false)), false, None, Some("no")),
+            (None, None, false, None, None),
+        ];
+        for (read, trouble, shown, age, problem) in rows {
+            let board = board(read, trouble);
+            let row = board.rows(NOW)[0];
+            let live = row.live.unwrap();
+            assert_eq!((row.quota.is_ok(), live.age, live.problem), (shown, age, problem), "{read:?} {trouble:?}");
+            assert_eq!(live.asking, read.is_none() && trouble.is_none(), "{read:?} {trouble:?}");
+        }
+        assert_eq!(board(None, None).rows(NOW)[0].account, Some("a@example.com"));
+    }
+
+    #[test]
+    fn a_thread_that_is_lost_is_not_waited_for() {
+        let mut board = board(Some(60), None);
+        board.accounts[0].asked_at = Some(NOW);
+        assert!(board.accounts[0].is_asked(NOW + LOST - 1) && !board.accounts[0].is_asked(NOW + LOST));
     }
 }

@@ -24,7 +24,7 @@ fn both(plan: &str, five: f64, week: f64) -> Reading {
 }
 
 fn row<'a>(name: &'a str, account: &'a str, quota: Result<&'a Reading, &'a str>) -> Row<'a> {
-    Row { name, current: name == "main", auth: "chatgpt", account: Some(account), quota, live: None }
+    Row { name, current: name == "main", auth: "chatgpt", account: Some(account), quota, rotation: None, live: None }
 }
 
 fn look(width: usize) -> Look<'static> {
@@ -232,6 +232,8 @@ fn a_view_that_stays_says_how_old_it_is_and_what_it_waits_for() {
         "Ready; not renewed: HTTP\u{fffd}500; read 2m ago"
     );
     assert_eq!(words(Err(""), live(None, true, None)), "asking the backend...");
+    let kept = Row { rotation: Some("disabled"), ..row("a", "b", Ok(&main)) };
+    assert_eq!(kept.words(NOW, &utc), "Ready; disabled");
     assert_eq!(words(Err("no"), live(None, true, Some("no"))), "Error: no");
 }
 
