@@ -240,7 +240,7 @@ fn fix_says_each_step_and_leaves_what_is_not_ours() {
     fs::remove_file(second.join("attachments")).unwrap();
     fs::create_dir(second.join("attachments")).unwrap();
     fs::write(second.join("attachments/mine"), "mine").unwrap();
-    fs::write(space.codex_home().join("attachments/theirs"), "theirs").unwrap();
+    fs::write(space.codex_home().join("attachments/mine"), "theirs").unwrap();
     // Somebody else's home.
     let external = space.root().join("external");
     fs::create_dir(&external).unwrap();

@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// In every login of this test, and in nothing else.
 const SECRET: &str = "rt-";
 
+/// Between the quickest machine and a very busy one.
+const SPANS: (Duration, Duration) = (Duration::from_millis(4), Duration::from_secs(1));
+
 /// `NEW` is a name of its own for each instant, `OLD` a profile that is there.
 const COMMANDS: [&str; 18] = [
     "profile add NEW --copy-current",
@@ -102,7 +105,8 @@ fn kill_at(instants: u32) {
     write_private(&space.codex_home().join("auth.json"), &own);
     fs::write(space.codex_home().join("AGENTS.md"), "mine").expect("a file of the user's");
 
-    let mut cut = 0;
+    // Finds by itself what a command takes on this machine: half of them are to be cut off.
+    let (mut cut, mut span) = (0, Duration::from_millis(30));
     for instant in 0..instants {
         let at = usize::try_from(instant).expect("small");
         let old = ["old0", "old1", "old2"][at % 3];
@@ -123,10 +127,11 @@ fn kill_at(instants: u32) {
         // The result depends on no instant; they are only meant to differ. Spread over what a command takes: the golden
         // ratio leaves no gap.
         let share = (f64::from(instant) * 0.618_033_988_75).fract();
-        std::thread::sleep(Duration::from_millis(30).mul_f64(share));
+        std::thread::sleep(span.mul_f64(share));
         running.signal_group("KILL");
         let code = running.wait(PATIENCE).code();
         cut += u32::from(code == 137);
+        span = span.mul_f64(if code == 137 { 1.05 } else { 0.95 }).clamp(SPANS.0, SPANS.1);
         let here = format!("instant {instant}, {line}");
         if ["port ", "--fix"].iter().any(|word| line.contains(word)) {
             assert!(code == 137 || code == 0, "{here}: it is refused, so it writes nothing");
