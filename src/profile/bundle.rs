@@ -4,7 +4,7 @@
 //! `{"prodex_export": 1, "active_profile": NAME, "profiles": [{"name", "email", "disabled", "reserve_percent",
 //! "files": [{"path", "executable", "base64"}]}]}`. It may come from anybody: nothing in it is believed before all of it is checked.
 
-use super::home::{CONFIGURATION, is_configuration};
+use super::copy::{CONFIGURATION, is_configuration};
 use super::{auth, name};
 use crate::wire::json::Raw;
 use crate::wire::value::Value;

@@ -2,25 +2,18 @@
 //! renamed when it is whole; what a failure or a `kill -9` leaves is swept by the next command.
 //! Knows the directory, not the registry; links to the shared history are `links`'s.
 
-use super::{auth, authfile, husk, shared};
+use super::copy::Copy;
+use super::{authfile, husk};
 use crate::config::Config;
 use crate::error::Error;
 use crate::state::{file, store::Lock};
-use std::ffi::OsStr;
-use std::fs::{self, DirEntry, File};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A stranger's file at the top of a home is configuration up to here, and a cache beyond.
-const MAX_UNKNOWN: u64 = 1024 * 1024;
-/// Deeper than any skill or plugin; far above what the stack holds.
-const MAX_DEPTH: usize = 64;
 /// No valid profile name holds a plus.
 const STAGED: &str = ".new+";
-/// Directories of what the user wrote for codex.
-pub(super) const CONFIGURATION: [&str; 4] = ["prompts", "rules", "skills", "agents"];
 const DISCARDED: &str = ".gone+";
 
 /// A home that is being built. Gone when dropped, unless `publish` gave it its name.
@@ -51,15 +44,8 @@ impl Staged {
     /// `skills`, `agents`): a rotation must not change model, sandbox or trust. Nobody's login.
     pub fn configured(config: &Config) -> Result<Staged, Error> {
         let staged = Staged::empty(config)?;
-        let Ok(root) = config.default_codex_home.canonicalize() else { return Ok(staged) };
-        let mut copy = Copy { root: root.clone(), ours: None, skipped: Vec::new() };
-        for entry in entries(&root)? {
-            let name = entry.file_name();
-            let known = name.to_str().unwrap_or_default();
-            let is_wanted = is_configuration(known) && known != ".credentials.json" || CONFIGURATION.contains(&known);
-            if is_wanted && shared::shape(known).is_none() {
-                copy.entry(&entry.path(), &staged.path.join(&name), 0)?;
-            }
+        if let Ok(root) = config.default_codex_home.canonicalize() {
+            Copy::of(root).configuration(&staged.path)?;
         }
         Ok(staged)
     }
@@ -71,8 +57,7 @@ impl Staged {
             return Err(Error::new(format!("{} is not a directory", source.display())));
         }
         let mut staged = Staged::empty(config)?;
-        let ours = fs::metadata(&config.root).map(|meta| (meta.dev(), meta.ino())).ok();
-        let mut copy = Copy { root: root.clone(), ours, skipped: Vec::new() };
+        let mut copy = Copy::of(root).without(&config.root);
         copy.home(&staged.path)?;
         staged.skipped = copy.skipped;
         Ok(staged)
@@ -210,134 +195,11 @@ fn is_unfinished(name: &str) -> bool {
     name.starts_with(STAGED) || name.starts_with(DISCARDED)
 }
 
-/// What codex makes anew, or what only lives where it is.
-fn is_rebuildable(name: &str) -> bool {
-    let fixed = ["packages", "log", "tmp", ".tmp", "models_cache.json", "version.json"];
-    let parts = [".sqlite", ".sqlite-wal", ".sqlite-shm", ".sqlite-journal", ".lock"];
-    fixed.contains(&name)
-        || ["app-server-", ".auth-", ".prodex-"].iter().any(|begin| name.starts_with(begin))
-        || name.contains(".aside-")
-        || parts.iter().any(|part| name.ends_with(part))
-}
-
-/// Text that the user or codex wrote for codex, whatever its size.
-pub(super) fn is_configuration(name: &str) -> bool {
-    [".toml", ".md", ".rules"].iter().any(|end| name.ends_with(end)) || name == ".credentials.json"
-}
-
-struct Copy {
-    /// Canonical.
-    root: PathBuf,
-    /// Device and inode of our own root, which may lie inside the source.
-    ours: Option<(u64, u64)>,
-    skipped: Vec<String>,
-}
-
-impl Copy {
-    fn home(&mut self, to: &Path) -> Result<(), Error> {
-        for entry in entries(&self.root)? {
-            let name = entry.file_name();
-            let known = name.to_str().unwrap_or_default();
-            if known == "auth.json" {
-                copy_credentials(&entry.path(), &to.join(&name))?;
-                continue;
-            }
-            if shared::shape(known).is_some() || is_rebuildable(known) {
-                continue;
-            }
-            let large =
-                |entry: &DirEntry| entry.metadata().is_ok_and(|meta| meta.is_file() && meta.len() > MAX_UNKNOWN);
-            if !is_configuration(known) && large(&entry) {
-                self.skip(&entry.path(), "larger than 1 MiB");
-                continue;
-            }
-            self.entry(&entry.path(), &to.join(&name), 0)?;
-        }
-        Ok(())
-    }
-
-    fn entry(&mut self, from: &Path, to: &Path, depth: usize) -> Result<(), Error> {
-        let meta = match fs::symlink_metadata(from) {
-            Ok(meta) => meta,
-            // Codex may be at work in there.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(Error::io("read", from, &error)),
-        };
-        let kind = meta.file_type();
-        if kind.is_symlink() {
-            self.link(from, to).map_err(|error| Error::io("copy", from, &error))
-        } else if kind.is_file() {
-            copy_file(from, to, meta.permissions().mode()).map_err(|error| Error::io("copy", from, &error))
-        } else if !kind.is_dir() {
-            self.skip(from, "neither file nor directory");
-            Ok(())
-        } else if self.ours == Some((meta.dev(), meta.ino())) {
-            Ok(())
-        } else if depth >= MAX_DEPTH {
-            Err(Error::new(format!("{} is nested too deeply to be copied", from.display())))
-        } else {
-            file::create_private_dir(to).map_err(|error| Error::io("create", to, &error))?;
-            for entry in entries(from)? {
-                self.entry(&entry.path(), &to.join(entry.file_name()), depth + 1)?;
-            }
-            Ok(())
-        }
-    }
-
-    /// A link stays a link. A relative one that leads out of the source would lead elsewhere from its new place.
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let target = fs::read_link(from)?;
-        let absolute = normal(&from.parent().unwrap_or(&self.root).join(&target));
-        symlink(if target.is_relative() && !absolute.starts_with(&self.root) { absolute } else { target }, to)
-    }
-
-    fn skip(&mut self, path: &Path, why: &str) {
-        self.skipped.push(format!("{} ({why})", path.display()));
-    }
-}
-
-fn entries(directory: &Path) -> Result<Vec<DirEntry>, Error> {
-    let read = fs::read_dir(directory).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-    read.map_err(|error| Error::io("read", directory, &error))
-}
-
-/// Always a file of its own, also where the source has a link: codex replaces it when it refreshes (wire.md 7).
-fn copy_credentials(from: &Path, to: &Path) -> Result<(), Error> {
-    match file::read_bounded(from, auth::MAX_BYTES) {
-        Ok(bytes) => file::write_new(to, &bytes).map_err(|error| Error::io("write", to, &error)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::io("read", from, &error)),
-    }
-}
-
-/// Private, and executable where the source is (scripts of skills).
-fn copy_file(from: &Path, to: &Path, mode: u32) -> io::Result<()> {
-    let mut source = match File::open(from) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        opened => opened?,
-    };
-    let mode = if mode & 0o100 == 0 { 0o600 } else { 0o700 };
-    let mut copy = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(to)?;
-    io::copy(&mut source, &mut copy)?;
-    Ok(())
-}
-
-/// The path without `.` and `..`, by its words alone.
-fn normal(path: &Path) -> PathBuf {
-    path.components().fold(PathBuf::new(), |mut path, part| {
-        match part {
-            Component::ParentDir => drop(path.pop()),
-            Component::CurDir => {}
-            part => path.push::<&OsStr>(part.as_ref()),
-        }
-        path
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::state::scratch::Scratch;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
     fn a_copy_takes_account_and_configuration_only() {
@@ -371,7 +233,7 @@ mod tests {
         symlink("s/run.sh", source.join("skills/inside")).unwrap();
         symlink("/", source.join("unknown/out")).unwrap();
         let staged = Staged::copy_of(&config, &source).unwrap();
-        let mut names: Vec<_> = entries(staged.path()).unwrap().iter().map(DirEntry::file_name).collect();
+        let mut names: Vec<_> = fs::read_dir(staged.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort_unstable();
         let expected = [
             ".credentials.json",
@@ -409,7 +271,7 @@ mod tests {
         assert!(two.publish(&home).is_err());
         drop(Staged::empty(&config).unwrap());
         assert!(!left_over.exists(), "what a dead process left is swept");
-        assert_eq!(entries(&config.profiles_dir()).unwrap().len(), 1);
+        assert_eq!(fs::read_dir(config.profiles_dir()).unwrap().count(), 1);
         assert_eq!(fs::metadata(&home).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
@@ -420,7 +282,7 @@ mod tests {
         assert!(Staged::copy_of(&config, &dir.path("missing")).is_err());
         fs::create_dir_all(config.default_codex_home.join("auth.json")).unwrap();
         assert!(Staged::copy_of(&config, &config.default_codex_home).is_err());
-        assert_eq!(entries(&config.profiles_dir()).unwrap().len(), 0);
+        assert_eq!(fs::read_dir(config.profiles_dir()).unwrap().count(), 0);
     }
 
     #[test]
@@ -452,6 +314,6 @@ mod tests {
         }
         delete(&config, &profiles.join("a")).unwrap();
         assert_eq!(fs::read_to_string(dir.path("out/f")).unwrap(), "x");
-        assert_eq!(entries(&profiles).unwrap().len(), 1);
+        assert_eq!(fs::read_dir(&profiles).unwrap().count(), 1);
     }
 }

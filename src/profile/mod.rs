@@ -5,6 +5,7 @@
 pub mod auth;
 pub mod authfile;
 pub mod bundle;
+pub mod copy;
 pub mod home;
 pub mod husk;
 pub mod identity;

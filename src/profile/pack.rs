@@ -2,7 +2,7 @@
 //! Knows no registry.
 
 use super::bundle::{MAX_CONTENT, MAX_DEPTH, MAX_FILE, MAX_FILES, PackedFile, belongs};
-use super::home::CONFIGURATION;
+use super::copy::CONFIGURATION;
 use crate::error::Error;
 use crate::state::file;
 use std::fs;

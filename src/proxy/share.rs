@@ -10,6 +10,7 @@ mod region;
 
 use super::limits::LONGEST_QUOTA;
 use crate::config::Config;
+use crate::wire::hash::fnv1a;
 use region::Region;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -317,10 +318,9 @@ fn believed_until(until: u64, now: u64, most: u64) -> Option<u64> {
     (until > now && until - now <= most).then_some(until)
 }
 
-/// FNV-1a, never 0: all versions must agree on it.
+/// Never 0, which is an empty place.
 fn hash(text: &[u8]) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    text.iter().fold(0xcbf2_9ce4_8422_2325, step).max(1)
+    fnv1a(text).max(1)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! that no process asks for what another one knows already.
 
 use super::{Limit, Reading, Window, usage};
+use crate::wire::hash::fnv1a;
 use crate::wire::json::Raw;
 use crate::wire::url::Url;
 use crate::wire::value::Value;
@@ -61,11 +62,9 @@ pub enum Extent {
     Part,
 }
 
-/// Tells one account from another without naming it, by where its `usage` is asked for. FNV-1a: all versions must agree on it.
+/// Tells one account from another without naming it, by where its `usage` is asked for.
 pub fn account(account_id: Option<&str>, usage: &Url) -> String {
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    let text = format!("{}\n{usage}", account_id.unwrap_or_default());
-    format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
+    format!("{:016x}", fnv1a(format!("{}\n{usage}", account_id.unwrap_or_default()).as_bytes()))
 }
 
 impl Snapshots {

@@ -8,6 +8,7 @@
 pub mod body;
 pub mod frame;
 pub mod handshake;
+pub mod hash;
 pub mod head;
 pub mod json;
 pub mod sse;
