@@ -282,7 +282,7 @@ pub const COMMANDS: &[Spec] = &[
             switch("fix", "Put right what needs no decision: modes, links, leftovers; say each step"),
         ],
         more: "Without --quota, --runtime and --fix codex is started once, with a made-up login and no way out, to see that \
-               its model traffic comes to prodex. Takes about a second, at most 15. Nothing of yours is changed; --fix \
+               its model traffic comes to prodex. Takes about a second, at most 20. Nothing of yours is changed; --fix \
                deletes nothing but what an interrupted prodex left.",
         ..spec(&["doctor"], "Check codex, profiles and settings; say what is wrong and what to type next")
     },

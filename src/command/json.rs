@@ -4,7 +4,7 @@
 //! | of a profile | what |
 //! |---|---|
 //! | `name`, `current`, `kind` | `kind`: `managed`, `external` |
-//! | `auth`, `email`, `login_needed` | `auth`: `chatgpt`, `api-key`, `no-auth`, …; `login_needed`: the server refused the login for good |
+//! | `auth`, `email`, `login_needed` | `auth`: `chatgpt`, `api-key`, `no-auth`, …; `login_needed`: it works when somebody has logged in (again) |
 //! | `path`, `exists` | its `CODEX_HOME` |
 //! | `disabled`, `reserve_percent` | out of rotation; kept back of each window |
 //!
@@ -16,8 +16,8 @@
 //! | `reset_credits`, `read_at` | early resets to spend; Unix seconds |
 
 use super::chart;
+use crate::profile::Profile;
 use crate::profile::auth::Auth;
-use crate::profile::{self, Profile};
 use crate::quota::pool::Pool;
 use crate::quota::{Readiness, Reading, Window};
 use crate::wire::value::Value;
@@ -38,7 +38,7 @@ pub fn profile(profile: &Profile, auth: &Auth, active: Option<&str>) -> Value {
         ("kind", profile.kind().into()),
         ("auth", auth.label().into()),
         ("email", maybe(chart::email(profile, auth))),
-        ("login_needed", profile::login_needed(&profile.codex_home).is_some().into()),
+        ("login_needed", chart::next(profile, auth).is_some().into()),
         ("path", path(&profile.codex_home)),
         ("exists", profile.codex_home.is_dir().into()),
         ("disabled", profile.disabled.into()),

@@ -97,7 +97,12 @@ pub fn base(config: &Config, flag: Option<&str>) -> Result<Url, Error> {
 /// The codex to start.
 pub fn find_codex(config: &Config) -> Result<PathBuf, Error> {
     child::find(&config.codex_bin).ok_or_else(|| {
-        Error::new(format!("'{}' is not an executable program in PATH", config.codex_bin.to_string_lossy()))
+        let name = config.codex_bin.to_string_lossy();
+        if name.contains('/') {
+            return Error::new(format!("'{name}', which PRODEX_CODEX_BIN names, is not an executable program"))
+                .next("Correct or unset that variable.");
+        }
+        Error::new(format!("'{name}' is not an executable program in PATH"))
             .next("Install codex with `npm install -g @openai/codex`, or say where it is with PRODEX_CODEX_BIN.")
     })
 }

@@ -11,6 +11,7 @@ use crate::proxy::bindings;
 use crate::quota::shelf;
 use crate::screen::panel::Panel;
 use crate::state::{State, file, store};
+use crate::sys::clock;
 use crate::wire::value::Value;
 use std::fs;
 use std::io::Write;
@@ -18,7 +19,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 pub fn add(config: &Config, args: &cli::ProfileAdd, out: &mut dyn Write) -> Outcome {
-    name::validate(&args.name)?;
+    name::validate_new(&args.name)?;
     refuse_taken(&load(config)?, &args.name)?;
     let source = match (&args.copy_from, args.copy_current) {
         (Some(path), _) => Some(PathBuf::from(path)),
@@ -131,8 +132,10 @@ pub fn remove(config: &Config, name: &str, delete_home: bool, out: &mut dyn Writ
         state.remove(name);
         let gone = state.active().is_none_or(|active| active == name || state.profile(&active).is_none());
         if gone {
-            let first = state.profiles().into_iter().next();
-            state.set_active(first.map(|profile| profile.name).as_deref());
+            let profiles = state.profiles();
+            let works = |profile: &&Profile| !profile.disabled && auth::read(&profile.codex_home).tokens().is_some();
+            let first = profiles.iter().find(works).or(profiles.first());
+            state.set_active(first.map(|profile| profile.name.as_str()));
         }
         Ok((profile, state.active(), deletable))
     })?;
@@ -168,6 +171,8 @@ pub fn use_profile(config: &Config, name: &str, out: &mut dyn Write) -> Outcome 
     let profile = store::update(config, |state| {
         let profile = profile::select(state, Some(name))?;
         state.set_active(Some(name));
+        // A choice like that of a run: what is started within a minute begins there.
+        state.set_last_run_selected_at(name, clock::unix());
         Ok(profile)
     })?;
     let auth = auth::read(&profile.codex_home);

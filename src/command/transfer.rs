@@ -137,14 +137,14 @@ pub fn import(config: &Config, args: &cli::ProfileImport, out: &mut dyn Write) -
     })?;
     let mut packed = wanted(bundle.profiles, args, &shown)?;
     if let Some(rename) = &args.rename {
-        name::validate(rename)?;
+        name::validate_new(rename)?;
         let [only] = packed.as_mut_slice() else {
             return Err(Error::usage(format!("--as names one profile, and {} are to be imported", packed.len()))
                 .next("Name the one: `prodex profile import FILE NAME --as NEW`."));
         };
         only.name.clone_from(rename);
     }
-    refuse_taken(config, &state, &packed)?;
+    refuse_taken(config, &state, &packed, &args.file)?;
     // All of them are written before the first one gets its name, so what fails here leaves nothing.
     let staged = packed.iter().map(|packed| stage(config, &state, packed)).collect::<Result<Vec<_>, Error>>()?;
     let first = state.profiles().is_empty();
@@ -223,7 +223,7 @@ fn wanted(mut packed: Vec<Packed>, args: &cli::ProfileImport, shown: &str) -> Re
     Ok(packed)
 }
 
-fn refuse_taken(config: &Config, state: &State, packed: &[Packed]) -> Result<(), Error> {
+fn refuse_taken(config: &Config, state: &State, packed: &[Packed], shown: &OsStr) -> Result<(), Error> {
     let has_home = |name: &str| !husk::is_free(&config.profiles_dir().join(name));
     let taken = |packed: &&Packed| state.has_entry(&packed.name) || has_home(&packed.name);
     let (taken, free): (Vec<&Packed>, Vec<&Packed>) = packed.iter().partition(taken);
@@ -241,8 +241,11 @@ fn refuse_taken(config: &Config, state: &State, packed: &[Packed]) -> Result<(),
         format!("Import the others by name ({}), or g", names.join(", "))
     };
     let others = if others.is_empty() { "G".to_owned() } else { others };
-    Err(Error::new(what)
-        .next(format!("{others}ive it another name: `prodex profile import FILE {} --as NEW`.", first.name)))
+    let shown = shown.display();
+    Err(Error::new(what).next(format!(
+        "{others}ive an account that is not here yet another name: `prodex profile import {shown} {} --as NEW`.",
+        first.name
+    )))
 }
 
 /// A whole home that has no name yet, and its login.

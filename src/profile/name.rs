@@ -24,6 +24,15 @@ pub fn validate(name: &str) -> Result<(), Error> {
     Err(Error::new(fault))
 }
 
+/// The same for a name that is given now: one that looks like an option could not be typed again.
+pub fn validate_new(name: &str) -> Result<(), Error> {
+    validate(name)?;
+    if name.starts_with('-') {
+        return Err(Error::new("profile name cannot begin with '-'"));
+    }
+    Ok(())
+}
+
 /// `Main@Example.com` -> `main_example.com`. Always a valid name.
 pub fn from_email(email: &str) -> String {
     let letter = |c: char| match c {

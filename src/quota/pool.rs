@@ -31,21 +31,22 @@ pub fn of_profiles<'a>(
     profiles: impl Iterator<Item = (&'a Profile, Option<&'a str>)>,
     now: u64,
 ) -> Option<Pool> {
-    let of =
-        |(profile, account): (&Profile, Option<&str>)| known.of(&profile.name, account?).filter(|_| !profile.disabled);
+    let of = |(profile, account): (&Profile, Option<&str>)| {
+        Some((known.of(&profile.name, account?).filter(|_| !profile.disabled)?, profile.reserve))
+    };
     self::of(&profiles.map(of).collect::<Vec<_>>(), now)
 }
 
 /// `None` where no account's quota is known.
-fn of(accounts: &[Option<&Snapshot>], now: u64) -> Option<Pool> {
-    let known: Vec<(usize, &Snapshot, &Reading, &Window)> = accounts
+fn of(accounts: &[Option<(&Snapshot, u8)>], now: u64) -> Option<Pool> {
+    let known: Vec<(usize, (&Snapshot, u8), &Reading, &Window)> = accounts
         .iter()
         .enumerate()
         .filter_map(|(index, snapshot)| {
-            let snapshot = (*snapshot)?;
+            let (snapshot, reserve) = (*snapshot)?;
             let reading = snapshot.reading.as_ref()?;
             let longest = reading.windows.iter().filter(|window| window.left(now).is_some());
-            Some((index, snapshot, reading, longest.max_by_key(|window| window.length)?))
+            Some((index, (snapshot, reserve), reading, longest.max_by_key(|window| window.length)?))
         })
         .collect();
     let worth: f64 = known.iter().map(|(_, _, reading, _)| schedule::capacity(Some(reading))).sum();
@@ -54,7 +55,7 @@ fn of(accounts: &[Option<&Snapshot>], now: u64) -> Option<Pool> {
     let left: f64 = known.iter().map(|(_, _, reading, window)| share(reading, window.left(now).unwrap_or(0.0))).sum();
     let paces: Vec<f64> = known
         .iter()
-        .filter_map(|(_, snapshot, reading, window)| Some(share(reading, snapshot.pace(window.length, now)?)))
+        .filter_map(|(_, (snapshot, _), reading, window)| Some(share(reading, snapshot.pace(window.length, now)?)))
         .collect();
     let per_hour = (!paces.is_empty()).then(|| paces.iter().sum());
     let refills = known.iter().filter_map(|(_, _, reading, window)| {
@@ -62,10 +63,13 @@ fn of(accounts: &[Option<&Snapshot>], now: u64) -> Option<Pool> {
         Some((at, share(reading, 100.0 - window.left(now)?)))
     });
     let back = known.iter().filter_map(|(index, _, reading, _)| Some((reading.earliest_useful_reset(now)?, *index)));
-    let is_ready = |reading: &Reading| reading.readiness(now) == Readiness::Ready;
+    // What is kept back is not for whoever asks here.
+    let is_ready = |reserve: u8, reading: &Reading| {
+        reading.readiness(now) == Readiness::Ready && reading.held_back_until(reserve, now).is_none()
+    };
     (!known.is_empty()).then(|| Pool {
         known: known.len(),
-        ready: known.iter().filter(|(_, _, reading, _)| is_ready(reading)).count(),
+        ready: known.iter().filter(|(_, (_, reserve), reading, _)| is_ready(*reserve, reading)).count(),
         left,
         per_hour,
         dry_at: per_hour.and_then(|pace| dry_at(left, pace, refills.collect(), now)),
@@ -120,7 +124,7 @@ mod tests {
     fn pool(rows: &[(f64, f64, u64, &str)]) -> Option<Pool> {
         let known = snapshots(rows);
         let names: Vec<String> = (0..=rows.len()).map(|index| index.to_string()).collect();
-        of(&names.iter().map(|name| known.of(name, "x")).collect::<Vec<_>>(), NOW)
+        of(&names.iter().map(|name| Some((known.of(name, "x")?, 0))).collect::<Vec<_>>(), NOW)
     }
 
     #[test]
@@ -131,6 +135,9 @@ mod tests {
         let uneven = pool(&[(0.0, 0.0, WEEK / 2, "free"), (90.0, 90.0, WEEK / 2, "plus")]).unwrap();
         assert_eq!(uneven.left as u32, 21, "a free account's whole week is little");
         assert_eq!(pool(&[]), None);
+        let known = snapshots(&[(50.0, 60.0, WEEK / 2, "plus")]);
+        let ready = |reserve| of(&[Some((known.of("0", "x").unwrap(), reserve))], NOW).unwrap().ready;
+        assert_eq!([ready(0), ready(39), ready(40)], [1, 1, 0], "what is kept back is not ready");
     }
 
     #[test]

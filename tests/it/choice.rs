@@ -162,3 +162,12 @@ fn an_event_of_a_socket_tells_as_much() {
     client.read_events().expect("a turn");
     until("it is known", || known(&run.space, "alpha").filter(|used| *used == [44.0, 55.0]));
 }
+
+#[test]
+fn what_somebody_has_just_chosen_begins() {
+    let (scene, fake) = scene(uneven());
+    scene.backend.set_usage("beta", Usage::both(40.0, 90.0));
+    scene.space.prodex(&["use", "beta"]).output().expect(0);
+    let output = scene.run(&["exec", "hello"]).output().expect(0);
+    assert_eq!((home(&fake).as_str(), output.stderr.as_str()), ("beta", ""), "little is left of it, and it was chosen");
+}

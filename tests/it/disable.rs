@@ -50,7 +50,8 @@ fn what_is_set_is_shown_and_gone_when_it_is_taken_back() {
     ok(&space, &["profile", "enable", "alpha"]);
     ok(&space, &["profile", "reserve", "beta", "0"]);
     let after = fs::read_to_string(space.state_file()).expect("state.json");
-    assert_eq!(Json::parse(after.as_bytes()), Json::parse(before.as_bytes()), "0.2.38's file again");
+    let profiles = |text: &str| Json::parse(text.as_bytes()).and_then(|state| state.get("profiles").cloned());
+    assert_eq!(profiles(&after), profiles(&before), "0.2.38's file again");
 }
 
 #[test]
