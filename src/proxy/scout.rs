@@ -105,6 +105,8 @@ struct Field {
     said: Vec<Option<u64>>,
     written_at: u64,
     busy: bool,
+    /// That it cannot be written was said.
+    complained: bool,
 }
 
 impl Field {
@@ -112,21 +114,18 @@ impl Field {
         let standings: Vec<Standing> = shared
             .ids()
             .zip(&shared.members)
-            .map(|(id, member)| {
-                let credential = shared.wallet.credential(id).ok();
-                Standing {
-                    name: member.profile.name.clone(),
-                    account: snapshots::account(credential.and_then(|one| one.account_id.clone()).as_deref(), &url),
-                    reading: None,
-                    active: 0,
-                    last_selected: member.last_selected,
-                    reserve: member.profile.reserve,
-                    blocked: None,
-                }
+            .map(|(id, member)| Standing {
+                name: member.profile.name.clone(),
+                account: account(&shared, id, &url),
+                reading: None,
+                active: 0,
+                last_selected: member.last_selected,
+                reserve: member.profile.reserve,
+                blocked: None,
             })
             .collect();
         let said = vec![None; standings.len()];
-        Field { shared, config, url, standings, said, written_at: 0, busy: false }
+        Field { shared, config, url, standings, said, written_at: 0, busy: false, complained: false }
     }
 
     fn take_in(&mut self, first: News, inbox: &Receiver<News>) {
@@ -135,6 +134,7 @@ impl Field {
             std::thread::sleep(SETTLE);
         }
         self.busy = true;
+        self.reread();
         news.extend(inbox.try_iter().take(INBOX));
         let now = clock::unix();
         let out = news.iter().any(|news| matches!(news, News::Out));
@@ -169,18 +169,31 @@ impl Field {
         }
     }
 
-    /// Changes the shared document.
-    fn update<T>(&self, change: impl FnOnce(&[Standing], &mut Snapshots) -> T) -> Option<T> {
-        let standings = &self.standings;
-        self.noted(shelf::update(&self.config, |known| change(standings, known)))
+    /// Somebody may have logged in with another account meanwhile.
+    fn reread(&mut self) {
+        for (id, (standing, said)) in self.shared.ids().zip(self.standings.iter_mut().zip(&mut self.said)) {
+            let now = account(&self.shared, id, &self.url);
+            if standing.account != now {
+                (standing.account, *said) = (now, None);
+            }
+        }
     }
 
-    /// A failure is for the log.
-    fn noted<T>(&self, result: io::Result<T>) -> Option<T> {
+    /// Changes the shared document.
+    fn update<T>(&mut self, change: impl FnOnce(&[Standing], &mut Snapshots) -> T) -> Option<T> {
+        let standings = &self.standings;
+        let result = shelf::update(&self.config, |known| change(standings, known));
+        self.noted(result)
+    }
+
+    /// The first failure is for the log.
+    fn noted<T>(&mut self, result: io::Result<T>) -> Option<T> {
         match result {
             Ok(result) => Some(result),
             Err(error) => {
-                self.shared.journal.note(Marker::StateSaveError, format_args!("error=quota.json: {error}"));
+                if !std::mem::replace(&mut self.complained, true) {
+                    self.shared.journal.note(Marker::StateSaveError, format_args!("error=quota.json: {error}"));
+                }
                 None
             }
         }
@@ -204,7 +217,8 @@ impl Field {
         if profiles.is_empty() {
             return;
         }
-        let known = self.noted(shelf::ask(&self.config, &self.url, &profiles, CALL_LIMIT));
+        let result = shelf::ask(&self.config, &self.url, &profiles, CALL_LIMIT);
+        let known = self.noted(result);
         self.shared.journal.line(format_args!("quota asked profiles={}", profiles.len()));
         if let Some(known) = known {
             self.look(&known, clock::unix());
@@ -243,6 +257,12 @@ impl Field {
             }
         }
     }
+}
+
+/// Whose login the profile holds now.
+fn account(shared: &Shared, id: ProfileId, url: &Url) -> String {
+    let credential = shared.wallet.credential(id).ok();
+    snapshots::account(credential.and_then(|one| one.account_id.clone()).as_deref(), url)
 }
 
 /// Until when a profile is out by what is known of it; 0 when nobody knows. `None`: it is not.
