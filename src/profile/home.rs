@@ -118,7 +118,21 @@ pub fn deletable(config: &Config, home: &Path) -> Result<bool, Error> {
 pub fn delete(config: &Config, home: &Path) -> Result<(), Error> {
     let gone = fresh(&config.profiles_dir(), DISCARDED);
     fs::rename(home, &gone).map_err(|error| Error::io("delete", home, &error))?;
-    fs::remove_dir_all(&gone).map_err(|error| Error::io("delete", &gone, &error))
+    discard(&gone)
+}
+
+/// Another process that sweeps may be at it as well: what it was quicker to remove is gone all the same.
+fn discard(gone: &Path) -> Result<(), Error> {
+    loop {
+        match fs::remove_dir_all(gone) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if fs::symlink_metadata(gone).is_err() {
+                    return Ok(());
+                }
+            }
+            removed => return removed.map_err(|error| Error::io("delete", gone, &error)),
+        }
+    }
 }
 
 /// The same of a home in which codex ran: its husk stays. Says whether one does. Not within `store::update`.
@@ -130,7 +144,7 @@ pub fn retire(config: &Config, home: &Path) -> Result<bool, Error> {
     let gone = fresh(&config.profiles_dir(), DISCARDED);
     fs::rename(home, &gone).map_err(|error| Error::io("delete", home, &error))?;
     let stays = staged.is_some_and(|staged| staged.publish(home).is_ok());
-    fs::remove_dir_all(&gone).map_err(|error| Error::io("delete", &gone, &error))?;
+    discard(&gone)?;
     Ok(stays)
 }
 
