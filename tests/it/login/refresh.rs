@@ -160,12 +160,13 @@ fn a_login_server_in_trouble_changes_nothing_and_is_not_waited_for() {
 fn never_under_a_codex_that_prodex_launched() {
     let (backend, space, home) = one_profile("refresh-in-use");
     let (rejected, mark) = (access_token(&home), home.join(".prodex-in-use.lock"));
-    let user = space.run("flock", &["-s", mark.to_str().expect("UTF-8"), "sleep", "60"]).start();
-    fs::write(&mark, format!("{}\n", user.id())).expect("who it is");
+    // One process, that says who it is once it holds the lock.
+    let holding = format!("echo $$ > '{}'; exec sleep 60", mark.display());
+    let user = space.run("flock", &["--shared", "--no-fork", mark.to_str().expect("UTF-8"), "sh", "-c", &holding]).start();
     let expected = format!("Err(InUse({}))", user.id());
     let until = Instant::now() + SHORT;
-    while prodex::profile::in_use(&home).is_none() {
-        assert!(Instant::now() < until, "the mark is not seen");
+    while fs::read_to_string(&mark).ok() != Some(format!("{}\n", user.id())) {
+        assert!(Instant::now() < until, "the mark is not set");
     }
     assert_eq!(verdict(&refreshing(&space, &home, &rejected).output()), expected);
     assert_eq!(asked(&backend).len(), 0);
