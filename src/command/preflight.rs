@@ -8,6 +8,7 @@ use crate::net::fetch;
 use crate::profile::refresh::{self, RefreshError};
 use crate::profile::{Profile, auth};
 use crate::proxy::Proxy;
+use crate::proxy::share::Share;
 use crate::proxy::standing::{self, Standing};
 use crate::quota::probe::{self, Answer, ProbeError};
 use crate::quota::schedule::Ranked;
@@ -23,7 +24,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 /// One account's answer; codex does not start before the profile's own is there or this is over.
-const CALL_LIMIT: Duration = Duration::from_secs(5);
+pub const CALL_LIMIT: Duration = Duration::from_secs(5);
 
 /// With the wanted profile ready, the others' answers are waited for so long: what was known of them lately serves as well.
 const GATHER: Duration = Duration::from_millis(300);
@@ -54,8 +55,8 @@ impl Known {
         match &answer.usage {
             Ok(usage) => {
                 self.standing.reading = Some(usage.reading.clone());
-                // Its login works, and its quota speaks for itself; what the user said stands.
-                self.standing.blocked = self.profile.disabled.then(|| standing::DISABLED.to_owned());
+                // Its login works, and its quota speaks for itself.
+                self.standing.blocked = None;
             }
             Err(error @ (ProbeError::Status { status: 401, .. } | ProbeError::NoTokens { .. })) => {
                 self.standing.blocked.get_or_insert_with(|| error.to_string());
@@ -71,18 +72,19 @@ impl Known {
         self.answer.as_ref().and_then(|answer| answer.usage.as_ref().ok()).map(|usage| &usage.reading)
     }
 
-    /// What the user said against it, where `choice` leaves it to us.
-    fn held(&self, choice: Choice) -> Option<String> {
+    /// The user keeps back what is left of it.
+    fn held(&self) -> Option<String> {
         let reserve = self.standing.reserve;
-        if choice != Choice::Fixed && self.profile.disabled {
-            return Some(format!("is {}", standing::DISABLED));
-        }
-        let held = self.reading()?.held_back_until(reserve, clock::unix());
-        held.filter(|_| choice == Choice::Free).map(|_| format!("keeps {reserve}% of each window back"))
+        self.reading()?.held_back_until(reserve, clock::unix())?;
+        Some(format!("keeps {reserve}% of each window back"))
     }
 
     fn is_ready(&self) -> bool {
         self.reading().is_some_and(|reading| reading.readiness(clock::unix()) == Readiness::Ready)
+    }
+
+    fn has_no_login(&self) -> bool {
+        matches!(self.answer.as_ref().map(|answer| &answer.usage), Some(Err(ProbeError::NoTokens { .. })))
     }
 }
 
@@ -109,7 +111,7 @@ impl Chosen {
             note(&config, &known);
             for known in &known {
                 if let Some(reading) = known.reading() {
-                    briefing.told(&known.profile.name, reading, known.is_ready());
+                    briefing.told(&known.profile.name, reading);
                 }
             }
         };
@@ -141,143 +143,152 @@ pub enum Choice {
 }
 
 /// Checks `wanted`, and takes another profile as far as `choice` allows.
-pub fn check(config: &Config, state: &State, wanted: Profile, base: &Url, choice: Choice) -> Result<Chosen, Error> {
+pub fn check(config: &Config, state: &State, wanted: &Profile, base: &Url, choice: Choice) -> Result<Chosen, Error> {
     let url = probe::usage_url(&base.to_string())?;
-    // The own one is asked first: with many accounts not all can be asked at once.
-    let mut profiles = standing::order(state, Some(&wanted.name));
-    for profile in &mut profiles {
-        if profile.name == wanted.name {
-            // With what was said of it on the command line.
-            profile.clone_from(&wanted);
+    // The wanted one is asked first: with many accounts not all can be asked at once.
+    let profiles = standing::order(state, Some(wanted));
+    let is_asked = |profile: &Profile| !profile.disabled || choice == Choice::Fixed && profile.name == wanted.name;
+    let coming = ask(config, &url, &profiles, is_asked);
+    let share = Share::open(config);
+    let standings = standing::all(&share, state, &profiles, base, &url, &shelf::load(config));
+    let known = profiles.into_iter().zip(standings);
+    let known = known.map(|(profile, standing)| Known { profile, standing, answer: None, unsettled: None });
+    let homes = state.profiles().into_iter().map(|profile| profile.codex_home);
+    let homes = homes.chain([config.default_codex_home.clone()]).collect();
+    let mut check = Check { known: known.collect(), coming, choice, url, homes };
+    match check.decide(wanted) {
+        Ok((profile, rotated)) => {
+            if choice == Choice::Free {
+                standing::pick(&share, &profile, base);
+            }
+            Ok(Chosen { profile, rotated, known: check.known, coming: Some(check.coming) })
         }
-    }
-    let coming = ask(url.clone(), profiles.clone());
-    let standings = standing::all(config, state, &profiles, base, &url, &shelf::load(config));
-    let mut known: Vec<Known> = profiles
-        .into_iter()
-        .zip(standings)
-        .map(|(profile, standing)| Known { profile, standing, answer: None, unsettled: None })
-        .collect();
-    let Some(own) = known.iter().position(|known| known.profile.name == wanted.name) else {
-        return Ok(Chosen::unchecked(wanted));
-    };
-    while known[own].answer.is_none() {
-        let Ok((index, answer)) = coming.recv() else { break };
-        known[index].take_in(answer);
-    }
-    // The others' answers go on coming meanwhile.
-    let homes: Vec<PathBuf> =
-        known.iter().map(|known| known.profile.codex_home.clone()).chain([config.default_codex_home.clone()]).collect();
-    renew(&mut known[own], &url, &homes);
-    let held = known[own].held(choice);
-    if known[own].is_ready() && held.is_none() {
-        let picked = if choice == Choice::Free { pick(&mut known, own, &coming) } else { None };
-        return Ok(Chosen { profile: picked.unwrap_or(wanted), rotated: false, known, coming: Some(coming) });
-    }
-    if let Some(why) = held {
-        return elsewhere(known, &wanted.name, &why, coming);
-    }
-    let problem = problem(&known[own]);
-    if let Problem::Unreadable(why) = &problem {
-        warn(&format!("quota preflight failed for '{}': {why}", wanted.name));
-        warn("continuing without the quota gate");
-        return Ok(Chosen { profile: wanted, rotated: false, known, coming: Some(coming) });
-    }
-    say(&format!("Quota preflight blocked profile '{}': {}.", wanted.name, problem.words()));
-    for (index, answer) in coming {
-        known[index].take_in(answer);
-    }
-    let rotate = choice != Choice::Fixed;
-    let ready: Vec<&Known> =
-        ranked(&known).into_iter().map(|(known, _)| known).filter(|known| known.is_ready()).collect();
-    match ready.first() {
-        Some(best) if rotate => {
-            let left = best.reading().map(|reading| reading.remaining_words(clock::unix())).unwrap_or_default();
-            say(&format!("Auto-rotating to profile '{}' ({left}).", best.profile.name));
-            let (_, none) = mpsc::channel();
-            Ok(Chosen { profile: best.profile.clone(), rotated: true, known, coming: Some(none) })
-        }
-        // Codex itself says how to log in, and may be started for just that.
-        _ if matches!(
-            known[own].answer.as_ref().map(|answer| &answer.usage),
-            Some(Err(ProbeError::NoTokens { .. }))
-        ) =>
-        {
-            Ok(Chosen::unchecked(wanted))
-        }
-        _ => {
-            let ready: Vec<&str> = ready.iter().map(|known| known.profile.name.as_str()).collect();
-            Err(blocked(&wanted.name, &ready, rotate, first_free(&known)))
+        Err(error) => {
+            // What was asked was asked, also for a run that does not begin (spec S-46).
+            note(config, &check.known);
+            Err(error)
         }
     }
 }
 
-/// The user keeps the active profile out: the best of the others, which does not become the active one.
-fn elsewhere(
-    mut known: Vec<Known>,
-    wanted: &str,
-    why: &str,
+/// All profiles, the wanted one first, and their answers as they come.
+struct Check {
+    known: Vec<Known>,
     coming: Receiver<(usize, Answer)>,
-) -> Result<Chosen, Error> {
-    for (index, answer) in coming {
-        known[index].take_in(answer);
-    }
-    let order = ranked(&known);
-    // One that could not be asked may well work.
-    let best = order.iter().find(|(known, _)| known.is_ready()).or(order.first());
-    let Some((best, _)) = best else {
-        let first = first_free(&known).map(|first| format!("; {first}")).unwrap_or_default();
-        let what = format!("profile '{wanted}' {why}, and no other one is ready{first}");
-        return Err(Error::usage(what).next(format!("Use it all the same with `prodex run -p {wanted}`.")));
-    };
-    let profile = best.profile.clone();
-    say(&format!("Profile '{wanted}' {why}: running with '{}'. `-p {wanted}` insists.", profile.name));
-    let (_, none) = mpsc::channel();
-    Ok(Chosen { profile, rotated: false, known, coming: Some(none) })
+    choice: Choice,
+    url: Url,
+    /// Where logins may lie on this machine.
+    homes: Vec<PathBuf>,
 }
 
-/// The best profile for fresh work, when it is another one than `own`, which is ready. Says why.
-fn pick(known: &mut [Known], own: usize, coming: &Receiver<(usize, Answer)>) -> Option<Profile> {
-    let until = clock::now() + GATHER;
-    while known.iter().any(|known| known.answer.is_none()) {
-        let Ok((index, answer)) = coming.recv_timeout(until.saturating_duration_since(clock::now())) else { break };
-        known[index].take_in(answer);
+impl Check {
+    /// The profile to start in, and whether it becomes the active one.
+    fn decide(&mut self, wanted: &Profile) -> Result<(Profile, bool), Error> {
+        let may_move = self.choice != Choice::Fixed;
+        if may_move && wanted.disabled {
+            return self.elsewhere(&wanted.name, "is disabled");
+        }
+        while self.own().answer.is_none() {
+            let Ok((index, answer)) = self.coming.recv() else { break };
+            self.known[index].take_in(answer);
+        }
+        // The others' answers go on coming meanwhile.
+        renew(&mut self.known[0], &self.url, &self.homes);
+        if self.own().is_ready() {
+            let held = self.own().held().filter(|_| self.choice == Choice::Free);
+            return match held {
+                Some(why) => self.elsewhere(&wanted.name, &why),
+                None if self.choice == Choice::Free => Ok((self.pick().unwrap_or_else(|| wanted.clone()), false)),
+                None => Ok((wanted.clone(), false)),
+            };
+        }
+        let problem = problem(self.own());
+        if let Problem::Unreadable(why) = &problem {
+            warn(&format!("quota preflight failed for '{}': {why}", wanted.name));
+            warn("continuing without the quota gate");
+            return Ok((wanted.clone(), false));
+        }
+        say(&format!("Quota preflight blocked profile '{}': {}.", wanted.name, problem.words()));
+        self.wait_for_all();
+        let ready: Vec<&Known> =
+            self.ranked().into_iter().map(|(known, _)| known).filter(|one| one.is_ready()).collect();
+        match ready.first() {
+            Some(best) if may_move => {
+                let left = best.reading().map(|reading| reading.remaining_words(clock::unix())).unwrap_or_default();
+                say(&format!("Auto-rotating to profile '{}' ({left}).", best.profile.name));
+                Ok((best.profile.clone(), true))
+            }
+            // Codex itself says how to log in, and may be started for just that.
+            _ if self.own().has_no_login() => Ok((wanted.clone(), false)),
+            _ => {
+                let ready: Vec<&str> = ready.iter().map(|known| known.profile.name.as_str()).collect();
+                Err(blocked(&wanted.name, &ready, may_move, self.first_free()))
+            }
+        }
     }
-    let order = ranked(known);
-    // One of which nothing is known has just not answered.
-    let (best, ranked) = order.into_iter().find(|(known, _)| known.standing.reading.is_some())?;
-    if best.profile.name == known[own].profile.name {
-        return None;
+
+    fn own(&self) -> &Known {
+        &self.known[0]
     }
-    say(&format!(
-        "Picked profile {}: {} ({}). `-p {}` insists on '{3}'.",
-        ranked.name,
-        ranked.numbers,
-        ranked.rule.words(),
-        known[own].profile.name
-    ));
-    Some(best.profile.clone())
-}
 
-/// Those that can take fresh work, best first, by the scheduler's rule.
-fn ranked(known: &[Known]) -> Vec<(&Known, Ranked)> {
-    let standings: Vec<Standing> = known.iter().map(|known| known.standing.clone()).collect();
-    let order = standing::rank(&standings, clock::unix(), standing::last_pick(&standings));
-    let find = |name: &str| known.iter().find(|known| known.profile.name == name);
-    order
-        .into_iter()
-        .filter(|ranked| ranked.eligible)
-        .filter_map(|ranked| Some((find(&ranked.name)?, ranked)))
-        .collect()
-}
+    fn wait_for_all(&mut self) {
+        for (index, answer) in &self.coming {
+            self.known[index].take_in(answer);
+        }
+    }
 
-/// Who is ready first, and when, among those that the backend knows.
-fn first_free(known: &[Known]) -> Option<String> {
-    let now = clock::unix();
-    let free = |known: &&Known| !known.profile.disabled;
-    let at = |known: &Known| Some((known.reading()?.earliest_useful_reset(now)?, known.profile.name.clone()));
-    let (at, name) = known.iter().filter(free).filter_map(at).min()?;
-    Some(format!("'{name}' is ready first, at {}", time::local(at, &clock::local_offset)))
+    /// The user keeps the wanted profile out: the best of the others, which does not become the active one.
+    fn elsewhere(&mut self, wanted: &str, why: &str) -> Result<(Profile, bool), Error> {
+        self.wait_for_all();
+        let order = self.ranked();
+        // One that could not be asked may well work.
+        let best = order.iter().find(|(known, _)| known.is_ready()).or(order.first());
+        let Some((best, _)) = best else {
+            let first = self.first_free().map(|first| format!("; {first}")).unwrap_or_default();
+            let what = format!("profile '{wanted}' {why}, and no other one is ready{first}");
+            return Err(Error::usage(what).next(format!("Use it all the same with `prodex run -p {wanted}`.")));
+        };
+        let profile = best.profile.clone();
+        say(&format!("Profile '{wanted}' {why}: running with '{}'. `-p {wanted}` insists.", profile.name));
+        Ok((profile, false))
+    }
+
+    /// The best profile for fresh work, when it is another one than the wanted, which is ready. Says why.
+    fn pick(&mut self) -> Option<Profile> {
+        let until = clock::now() + GATHER;
+        while self.known.iter().any(|known| known.answer.is_none() && !known.profile.disabled) {
+            let left = until.saturating_duration_since(clock::now());
+            let Ok((index, answer)) = self.coming.recv_timeout(left) else { break };
+            self.known[index].take_in(answer);
+        }
+        // One of which nothing is known has just not answered.
+        let (best, ranked) = self.ranked().into_iter().find(|(known, _)| known.standing.reading.is_some())?;
+        let own = &self.own().profile.name;
+        if best.profile.name == *own {
+            return None;
+        }
+        let (name, numbers, rule) = (&ranked.name, &ranked.numbers, ranked.rule.words());
+        say(&format!("Picked profile {name}: {numbers} ({rule}). `-p {own}` insists on '{own}'."));
+        Some(best.profile.clone())
+    }
+
+    /// Those that can take fresh work, best first, by the scheduler's rule.
+    fn ranked(&self) -> Vec<(&Known, Ranked)> {
+        let standings: Vec<Standing> = self.known.iter().map(|known| known.standing.clone()).collect();
+        let order = standing::rank(&standings, clock::unix());
+        let find = |name: &str| self.known.iter().find(|known| known.profile.name == name);
+        let eligible = order.into_iter().filter(|ranked| ranked.eligible);
+        eligible.filter_map(|ranked| Some((find(&ranked.name)?, ranked))).collect()
+    }
+
+    /// Who is ready first, and when, among those that the backend knows.
+    fn first_free(&self) -> Option<String> {
+        let now = clock::unix();
+        let free = self.known.iter().filter(|known| !known.profile.disabled);
+        let at = |known: &Known| Some((known.reading()?.earliest_useful_reset(now)?, known.profile.name.clone()));
+        let (at, name) = free.filter_map(at).min()?;
+        Some(format!("'{name}' is ready first, at {}", time::local(at, &clock::local_offset)))
+    }
 }
 
 /// A token that was refused may only be old: refreshed as codex would, where no codex uses the login, and asked again.
@@ -302,13 +313,19 @@ fn renew(known: &mut Known, url: &Url, homes: &[PathBuf]) {
     }
 }
 
-/// Asks for all profiles on threads of their own; the answers come as they arrive.
-fn ask(url: Url, profiles: Vec<Profile>) -> Receiver<(usize, Answer)> {
+/// Asks for the profiles on threads of their own; the answers come as they arrive.
+fn ask(config: &Config, url: &Url, all: &[Profile], is_asked: impl Fn(&Profile) -> bool) -> Receiver<(usize, Answer)> {
     let (tell, answers) = mpsc::channel();
+    let (config, url) = (config.clone(), url.clone());
+    let (places, profiles): (Vec<usize>, Vec<Profile>) =
+        all.iter().cloned().enumerate().filter(|(_, profile)| is_asked(profile)).unzip();
     // Without a thread there is no answer, and the check says so.
     let _ = std::thread::Builder::new().name("preflight".to_owned()).spawn(move || {
+        shelf::begin(&config, &url, &profiles);
         probe::fetch_all(&url, &profiles, CALL_LIMIT, |index, answer| {
-            let _ = tell.send((index, answer));
+            if let Some(place) = places.get(index) {
+                let _ = tell.send((*place, answer));
+            }
         });
     });
     answers

@@ -7,7 +7,8 @@ use crate::cli;
 use crate::config::Config;
 use crate::error::{Error, Outcome};
 use crate::profile::{self, Profile, auth, home, husk, links, name};
-use crate::proxy::bindings;
+use crate::proxy::share::Share;
+use crate::proxy::{bindings, standing};
 use crate::quota::shelf;
 use crate::screen::panel::Panel;
 use crate::state::{State, file, store};
@@ -171,10 +172,13 @@ pub fn use_profile(config: &Config, name: &str, out: &mut dyn Write) -> Outcome 
     let profile = store::update(config, |state| {
         let profile = profile::select(state, Some(name))?;
         state.set_active(Some(name));
-        // A choice like that of a run: what is started within a minute begins there.
         state.set_last_run_selected_at(name, clock::unix());
         Ok(profile)
     })?;
+    // A choice like that of a run: what is started within a minute begins there.
+    if let Ok(base) = super::base(config, None) {
+        standing::pick(&Share::open(config), &profile, &base);
+    }
     let auth = auth::read(&profile.codex_home);
     let panel = Panel::new("Active Profile")
         .row("Result", format!("Active profile: {}", profile.name))

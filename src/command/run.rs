@@ -9,6 +9,7 @@ use crate::error::{Error, Outcome};
 use crate::profile::auth::{self, Auth};
 use crate::profile::in_use::InUse;
 use crate::profile::{self, Profile, provider};
+use crate::proxy::standing;
 use crate::proxy::{Member, Proxy, Settings, launch, saver};
 use crate::state::{State, store};
 use crate::sys::child::{self, Program};
@@ -48,7 +49,7 @@ pub fn run(config: &Config, args: &cli::Run) -> Outcome {
         }
         Chosen::unchecked(wanted)
     } else {
-        preflight::check(config, &state, wanted, &base, choice(args))?
+        preflight::check(config, &state, &wanted, &base, choice(args))?
     };
     let profile = chosen.profile.clone();
     if !profile.codex_home.is_dir() {
@@ -142,14 +143,8 @@ fn members(state: &State, launching: &Profile, args: &cli::Run) -> Vec<Profile> 
     if args.no_auto_rotate || !has_tokens(launching) || provider::is_foreign(&launching.codex_home, &args.args) {
         return Vec::new();
     }
-    let mut profiles = state.profiles();
+    let mut profiles = standing::order(state, Some(launching));
     profiles.retain(|profile| profile.name == launching.name || !profile.disabled && has_tokens(profile));
-    for profile in &mut profiles {
-        if profile.name == launching.name {
-            // With what was said of it on the command line.
-            profile.clone_from(launching);
-        }
-    }
     profiles.truncate(usize::from(u16::MAX));
     profiles
 }

@@ -69,9 +69,14 @@ pub fn select(state: &State, wanted: Option<&str>) -> Result<Profile, Error> {
                 format!("Choose one with `prodex use NAME`, e.g. `prodex use {}`, or pass `-p NAME`.", last.name);
             Err(Error::new("no active profile selected").next(next))
         }
-        (None, _) => Err(Error::new("there is no profile yet")
-            .next("Copy your present login with `prodex profile import-current main`, or log in with `prodex login`.")),
+        (None, _) => Err(none()),
     }
+}
+
+/// A new user's first step.
+pub fn none() -> Error {
+    Error::new("there is no profile yet")
+        .next("Copy your present login with `prodex profile import-current main`, or log in with `prodex login`.")
 }
 
 /// No profile of this name.

@@ -94,6 +94,11 @@ impl Wallet {
         Ok(credential)
     }
 
+    /// Whose login the profile holds, where that is known.
+    pub fn account_id(&self, id: ProfileId) -> Option<String> {
+        self.credential(id).ok()?.account_id.clone()
+    }
+
     /// The token that `id` would use, by fingerprint; 0 when it has none.
     pub fn fingerprint(&self, id: ProfileId) -> u64 {
         self.credential(id).map_or(0, |credential| credential.fingerprint)

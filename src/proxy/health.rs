@@ -165,9 +165,13 @@ impl Health {
         true
     }
 
-    /// The backend says itself that there is quota left.
-    pub fn has_quota(&mut self) {
-        self.quota_until = None;
+    /// The backend, asked at `since`, says itself that there is quota left. True when nothing went wrong meanwhile.
+    pub fn has_quota(&mut self, since: Instant) -> bool {
+        let stands = self.troubled.is_none_or(|at| at <= since);
+        if stands {
+            self.quota_until = None;
+        }
+        stands
     }
 
     /// Some token was refused: whether it still stands is for [`Health::usable`] to say.
@@ -260,7 +264,7 @@ mod tests {
             let wait = secs(wait).min(LONGEST_QUOTA);
             // Once it is taken in, the wall clock may jump as it likes.
             assert_eq!(health.usable(TOKEN, t0), Usable::After(t0 + wait), "{unix}");
-            health.has_quota();
+            assert!(health.has_quota(t0));
             assert_eq!(health.usable(TOKEN, t0), Usable::Yes, "the backend's own word ends it");
         }
     }

@@ -11,7 +11,7 @@ use super::share::{InFlight, Marks, Seat, Share};
 use super::verdict::Trouble;
 use crate::sys::clock;
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// Sessions whose bounces are counted at the same time; far more than a person has.
@@ -22,8 +22,8 @@ pub struct Ledger {
     /// The profile that codex runs under.
     launching: ProfileId,
     share: Share,
-    /// Each profile's place in it.
-    seats: Vec<Seat>,
+    /// Each profile's place in it. Changes only when a profile is given another account.
+    seats: RwLock<Vec<Seat>>,
 }
 
 struct Facts {
@@ -45,7 +45,8 @@ pub struct Recorded {
     pub penalty: Option<(u32, u32)>,
 }
 
-/// An exchange in progress on a profile: counted for as long as it lives, with what stood against the profile at its start.
+/// Something in progress on a profile, with what stood against the profile at its start. An exchange is counted for as
+/// long as this lives.
 #[must_use]
 pub struct Serving {
     pub id: ProfileId,
@@ -92,7 +93,7 @@ impl Ledger {
             bounces: HashMap::new(),
         };
         let seats = accounts.iter().map(|account| share.seat(account)).collect();
-        Ledger { facts: Mutex::new(facts), launching: current, share, seats }
+        Ledger { facts: Mutex::new(facts), launching: current, share, seats: RwLock::new(seats) }
     }
 
     /// What a request's claims mean for selection. `by_session`: the session decides like an owner does (unary routes of
@@ -199,24 +200,40 @@ impl Ledger {
         }
     }
 
-    /// The backend says itself that `id` has quota left: older marks, of this run or another, are void.
-    pub fn has_quota(&self, id: ProfileId) {
-        if let Some(health) = self.lock().health.get_mut(usize::from(id.0)) {
-            health.has_quota();
-        }
-        if let Some(seat) = self.seat(id) {
-            self.share.clear(seat);
+    /// The backend was asked, and says itself that there is quota left: marks that are older than the question, of this run
+    /// or another, are void.
+    pub fn has_quota(&self, asked: &Serving) {
+        let since = asked.since;
+        let health = |facts: &mut Facts| Some(facts.health.get_mut(usize::from(asked.id.0))?.has_quota(since));
+        if health(&mut self.lock()) == Some(true) {
+            self.clear_shared(asked);
         }
     }
 
     /// One more exchange in progress on `id`, until the result is dropped.
     pub fn enter(&self, id: ProfileId) -> Serving {
-        let seat = self.seat(id);
-        Serving {
-            id,
-            since: clock::now(),
-            marks: seat.map(|seat| self.share.marks(seat, clock::unix())).unwrap_or_default(),
-            _counted: seat.map(|seat| self.share.enter(seat)),
+        let counted = self.seat(id).map(|seat| self.share.enter(seat, clock::unix()));
+        Serving { _counted: counted, ..self.ask_about(id) }
+    }
+
+    /// The backend is about to be asked about `id`; that is no work on it.
+    pub fn ask_about(&self, id: ProfileId) -> Serving {
+        let marks = self.seat(id).map(|seat| self.share.marks(seat, clock::unix())).unwrap_or_default();
+        Serving { id, since: clock::now(), marks, _counted: None }
+    }
+
+    /// `id` has another account now: what is known of the one before is not about it.
+    pub fn reseat(&self, id: ProfileId, account: &str) {
+        let index = usize::from(id.0);
+        if let Some(seat) = self.seats.write().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
+            *seat = self.share.seat(account);
+        }
+        let mut facts = self.lock();
+        if let Some(health) = facts.health.get_mut(index) {
+            *health = Health::default();
+        }
+        if let Some(held) = facts.held.get_mut(index) {
+            *held = None;
         }
     }
 
@@ -230,13 +247,18 @@ impl Ledger {
         self.share.problem()
     }
 
+    /// Work on `id` as the scheduler counts it, over all of the user's runs.
+    pub fn active(&self, id: ProfileId) -> u32 {
+        self.seat(id).map_or(0, |seat| self.share.active(seat, clock::unix()))
+    }
+
     /// Exchanges in progress on `id`, over all of the user's runs.
     pub fn inflight(&self, id: ProfileId) -> u32 {
         self.seat(id).map_or(0, |seat| self.share.inflight(seat))
     }
 
     fn seat(&self, id: ProfileId) -> Option<Seat> {
-        self.seats.get(usize::from(id.0)).copied()
+        self.seats.read().unwrap_or_else(PoisonError::into_inner).get(usize::from(id.0)).copied()
     }
 
     /// That very token of `id` was refused before.
@@ -253,7 +275,14 @@ impl Ledger {
             facts.bounces.remove(session);
         }
         drop(facts);
-        if let Some(seat) = self.seat(serving.id).filter(|_| cleared)
+        if cleared {
+            self.clear_shared(serving);
+        }
+    }
+
+    /// What other runs were told is over, unless it is newer than `serving`.
+    fn clear_shared(&self, serving: &Serving) {
+        if let Some(seat) = self.seat(serving.id)
             && self.share.marks(seat, clock::unix()) == serving.marks
         {
             self.share.clear(seat);

@@ -59,7 +59,7 @@ use cookies::Jar;
 use credentials::Wallet;
 use journal::{Journal, Marker, Tag};
 use lane::Lanes;
-use ledger::Ledger;
+use ledger::{Ledger, Serving};
 use limits::Limits;
 use placement::Placements;
 use renew::Renewals;
@@ -217,7 +217,8 @@ impl Proxy {
 
     /// For what is learned of the profiles elsewhere.
     pub fn briefing(&self) -> Briefing {
-        Briefing { shared: Arc::clone(&self.shared) }
+        let asked = self.shared.ids().map(|id| self.shared.ledger.ask_about(id)).collect();
+        Briefing { shared: Arc::clone(&self.shared), asked }
     }
 
     /// Codex has ended: what is left to write is written.
@@ -234,16 +235,16 @@ impl Proxy {
 /// Takes in what others have found out about the profiles.
 pub struct Briefing {
     shared: Arc<Shared>,
+    /// Of each profile.
+    asked: Vec<Serving>,
 }
 
 impl Briefing {
-    /// What the backend reports of the quota of that profile, just now.
-    pub fn told(&self, profile: &str, reading: &Reading, is_ready: bool) {
-        let Some(id) = self.shared.ids().find(|id| self.shared.name(*id) == profile) else { return };
-        if is_ready {
-            self.shared.ledger.has_quota(id);
-        }
-        self.shared.scout.tell(News::Told(id, reading.clone(), Extent::Whole));
+    /// What a usage call about that profile was answered.
+    pub fn told(&self, profile: &str, reading: &Reading) {
+        let Some(asked) = self.asked.iter().find(|asked| self.shared.name(asked.id) == profile) else { return };
+        scout::answered(&self.shared, asked, reading);
+        self.shared.scout.tell(News::Told(asked.id, reading.clone(), Extent::Whole));
     }
 }
 
@@ -274,10 +275,7 @@ pub fn secret() -> Result<String, Error> {
 
 /// Each member's place among the user's runs.
 fn accounts(settings: &Settings, wallet: &Wallet) -> Vec<String> {
-    let account = |index: usize| {
-        let id = ProfileId(u16::try_from(index).unwrap_or(u16::MAX));
-        wallet.credential(id).ok().and_then(|credential| credential.account_id.clone())
-    };
+    let account = |index: usize| wallet.account_id(ProfileId(u16::try_from(index).unwrap_or(u16::MAX)));
     let members = settings.members.iter().enumerate();
     let seat = |(index, member): (usize, &Member)| {
         standing::seat(&member.profile.name, account(index).as_deref(), &settings.base)

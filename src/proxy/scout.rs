@@ -3,6 +3,7 @@
 //! The rules are `quota::schedule`'s and `quota::snapshots`'s. Without traffic it sleeps.
 
 use super::journal::Marker;
+use super::ledger::Serving;
 use super::standing::{self, Standing};
 use super::{ProfileId, Shared};
 use crate::config::Config;
@@ -116,11 +117,13 @@ impl Field {
             .zip(&shared.members)
             .map(|(id, member)| Standing {
                 name: member.profile.name.clone(),
-                account: account(&shared, id, &url),
+                account: snapshots::account(shared.wallet.account_id(id).as_deref(), &url),
                 reading: None,
                 active: 0,
                 last_selected: member.last_selected,
+                picked_at: None,
                 reserve: member.profile.reserve,
+                disabled: false,
                 blocked: None,
             })
             .collect();
@@ -172,9 +175,12 @@ impl Field {
     /// Somebody may have logged in with another account meanwhile.
     fn reread(&mut self) {
         for (id, (standing, said)) in self.shared.ids().zip(self.standings.iter_mut().zip(&mut self.said)) {
-            let now = account(&self.shared, id, &self.url);
+            let holder = self.shared.wallet.account_id(id);
+            let now = snapshots::account(holder.as_deref(), &self.url);
             if standing.account != now {
                 (standing.account, *said) = (now, None);
+                let seat = standing::seat(&standing.name, holder.as_deref(), &self.shared.base);
+                self.shared.ledger.reseat(id, &seat);
             }
         }
     }
@@ -217,12 +223,20 @@ impl Field {
         if profiles.is_empty() {
             return;
         }
+        let before = clock::unix();
+        let asked: Vec<Serving> = self.shared.ids().map(|id| self.shared.ledger.ask_about(id)).collect();
         let result = shelf::ask(&self.config, &self.url, &profiles, CALL_LIMIT);
         let known = self.noted(result);
         self.shared.journal.line(format_args!("quota asked profiles={}", profiles.len()));
-        if let Some(known) = known {
-            self.look(&known, clock::unix());
+        let Some(known) = known else { return };
+        for (standing, asked) in due.iter().filter_map(|index| Some((self.standings.get(*index)?, asked.get(*index)?)))
+        {
+            let known = known.of(&standing.name, &standing.account).and_then(|known| known.reading.as_ref());
+            if let Some(reading) = known.filter(|reading| reading.taken_at >= before) {
+                answered(&self.shared, asked, reading);
+            }
         }
+        self.look(&known, clock::unix());
     }
 
     /// What is known now decides the order, and who is out.
@@ -230,39 +244,48 @@ impl Field {
         for (id, standing) in self.shared.ids().zip(&mut self.standings) {
             let fresh = known.of(&standing.name, &standing.account).and_then(|one| one.fresh(now, STALE));
             standing.reading = fresh.cloned();
-            standing.active = self.shared.ledger.inflight(id);
+            standing.active = self.shared.ledger.active(id);
         }
         let place = |name: &str| {
             let index = self.standings.iter().position(|standing| standing.name == name)?;
             u16::try_from(index).ok().map(ProfileId)
         };
-        let ranked = standing::rank(&self.standings, now, None);
+        let ranked = standing::rank(&self.standings, now);
         self.shared.ledger.set_order(ranked.iter().filter_map(|ranked| place(&ranked.name)).collect());
         for (id, standing) in self.shared.ids().zip(&self.standings) {
-            let until = standing.reading.as_ref().and_then(|reading| reading.held_back_until(standing.reserve, now));
-            let wait = until.map(|until| if until > now { until - now } else { HELD_DEFAULT });
-            if self.shared.ledger.hold(id, wait.map(|wait| clock::now() + Duration::from_secs(wait.min(HELD_LONGEST))))
-            {
+            // Where nothing is known any more, what was kept back stays so until the reset that was named.
+            let Some(reading) = &standing.reading else { continue };
+            let wait = held_for(reading, standing.reserve, now);
+            if self.shared.ledger.hold(id, wait.map(|wait| clock::now() + wait)) {
                 let (name, percent) = (&standing.name, standing.reserve);
                 self.shared.journal.line(format_args!("held back profile={name} reserve_percent={percent}"));
             }
         }
-        for (index, standing) in self.standings.iter().enumerate() {
-            let Some(until) = out_until(standing, now) else { continue };
-            if let (Some(said), Ok(id)) = (self.said.get_mut(index), u16::try_from(index))
-                && *said != Some(until)
-            {
-                *said = Some(until);
-                super::exhausted(&self.shared, ProfileId(id), until);
+        for (id, (standing, said)) in self.shared.ids().zip(self.standings.iter().zip(&mut self.said)) {
+            if standing.reading.is_none() {
+                continue;
             }
+            let until = out_until(standing, now);
+            if let Some(until) = until.filter(|_| *said != until) {
+                super::exhausted(&self.shared, id, until);
+            }
+            *said = until;
         }
     }
 }
 
-/// Whose login the profile holds now.
-fn account(shared: &Shared, id: ProfileId, url: &Url) -> String {
-    let credential = shared.wallet.credential(id).ok();
-    snapshots::account(credential.and_then(|one| one.account_id.clone()).as_deref(), url)
+/// A usage call was answered: what was marked before it was `asked` is over where there is quota left.
+pub fn answered(shared: &Shared, asked: &Serving, reading: &Reading) {
+    if reading.readiness(clock::unix()) == Readiness::Ready {
+        shared.ledger.has_quota(asked);
+    }
+}
+
+/// How long what is left of a profile is kept back. `None`: there is more than that.
+fn held_for(reading: &Reading, reserve: u8, now: u64) -> Option<Duration> {
+    let until = reading.held_back_until(reserve, now)?;
+    let wait = if until > now { until - now } else { HELD_DEFAULT };
+    Some(Duration::from_secs(wait.min(HELD_LONGEST)))
 }
 
 /// Until when a profile is out by what is known of it; 0 when nobody knows. `None`: it is not.
@@ -279,27 +302,46 @@ mod tests {
     use super::*;
     use crate::quota::Window;
 
+    fn standing(used: f64, resets_at: Option<u64>, reserve: u8, now: u64) -> Standing {
+        let windows = vec![Window { length: 18_000, used_percent: Some(used), resets_at }];
+        Standing {
+            name: String::new(),
+            account: String::new(),
+            reading: Some(Reading { windows, taken_at: now, ..Reading::default() }),
+            active: 0,
+            last_selected: None,
+            picked_at: None,
+            reserve,
+            disabled: false,
+            blocked: None,
+        }
+    }
+
     #[test]
     fn out_by_its_windows() {
         let now = 1_000_000;
-        let standing = |used: f64| Standing {
-            name: String::new(),
-            account: String::new(),
-            reading: Some(Reading {
-                windows: vec![Window { length: 18_000, used_percent: Some(used), resets_at: Some(now + 60) }],
-                ..Reading::default()
-            }),
-            active: 0,
-            last_selected: None,
-            reserve: 90,
-            blocked: None,
-        };
         for (used, until) in [(100.0, Some(now + 60)), (99.0, None)] {
-            assert_eq!(out_until(&standing(used), now), until, "{used}");
+            assert_eq!(out_until(&standing(used, Some(now + 60), 90, now), now), until, "{used}");
         }
-        let mut refused = standing(10.0);
+        let mut refused = standing(10.0, Some(now + 60), 90, now);
         refused.reading.as_mut().unwrap().limit_reached = true;
         assert_eq!(out_until(&refused, now), Some(0));
         assert_eq!(out_until(&Standing { reading: None, ..refused }, now), None);
+    }
+
+    #[test]
+    fn kept_back_until_the_reset() {
+        let now = 1_000_000;
+        let secs = |n| Some(Duration::from_secs(n));
+        for (used, resets_at, reserve, expected) in [
+            (90.0, Some(now + 60), 10, secs(60)),
+            (90.0, Some(now + 99 * 86_400), 10, secs(HELD_LONGEST)),
+            (90.0, None, 10, secs(HELD_DEFAULT)),
+            (89.0, Some(now + 60), 10, None),
+            (90.0, Some(now + 60), 0, None),
+        ] {
+            let reading = standing(used, resets_at, reserve, now).reading.unwrap();
+            assert_eq!(held_for(&reading, reserve, now), expected, "{used} {resets_at:?} {reserve}");
+        }
     }
 }

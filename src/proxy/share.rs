@@ -30,11 +30,18 @@ const MAX_COUNT: u64 = 4_096;
 const MAX_TRANSPORT: u64 = 3_600;
 const MAX_QUOTA: u64 = LONGEST_QUOTA.as_secs();
 
-// The words: the magic, who has which slot, a table of profiles, and for each profile the counts of all slots side by side.
+/// A run that asked for something so lately is at work. Seconds (`scheduling.md` 3).
+const AT_WORK: u64 = 600;
+
+// The words: the magic, the last pick, who has which slot, a table of profiles, and for each profile the counts of all slots
+// side by side; then in the same way when each slot was last seen at work on each profile.
+const PICKED: usize = 1;
+const PICKED_AT: usize = 2;
 const OWNERS: usize = 8;
 const TABLE: usize = OWNERS + SLOTS;
 const COUNTS: usize = TABLE + PROFILES * FIELDS;
-const WORDS: usize = COUNTS + PROFILES * SLOTS;
+const SEEN: usize = COUNTS + PROFILES * SLOTS;
+const WORDS: usize = SEEN + PROFILES * SLOTS;
 /// Of an entry of the table: the profile's hash, then these.
 const FIELDS: usize = 4;
 const QUOTA: usize = 1;
@@ -131,31 +138,42 @@ impl Share {
             .unwrap_or(Seat { place: Place::Nowhere, index: 0 })
     }
 
-    /// One more in flight, until the result is dropped.
-    pub fn enter(&self, seat: Seat) -> InFlight {
-        if let Some(count) = self.inner.count(seat) {
+    /// One more in flight, until the result is dropped. `now`: Unix seconds.
+    pub fn enter(&self, seat: Seat, now: u64) -> InFlight {
+        if let Some(count) = self.inner.of_ours(COUNTS, seat) {
             count.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(seen) = self.inner.of_ours(SEEN, seat) {
+            seen.store(now, Ordering::Relaxed);
         }
         InFlight { inner: Arc::clone(&self.inner), seat }
     }
 
     /// Of all processes, this one included.
     pub fn inflight(&self, seat: Seat) -> u32 {
+        self.inner.sum(COUNTS, seat, believed_count)
+    }
+
+    /// What is in flight, and the runs that were at work there a moment ago.
+    pub fn active(&self, seat: Seat, now: u64) -> u32 {
+        let at_work = |seen: &AtomicU64| u64::from(now.abs_diff(seen.load(Ordering::Relaxed)) <= AT_WORK);
+        self.inflight(seat).saturating_add(self.inner.sum(SEEN, seat, at_work))
+    }
+
+    /// Fresh work was given to that profile.
+    pub fn pick(&self, seat: Seat, now: u64) {
         let words = self.inner.region.words();
-        let mut sum = 0;
-        if let (Place::Shared, Some(owners), Some(counts)) =
-            (seat.place, words.get(OWNERS..TABLE), words.get(row(seat.index)))
-        {
-            for (owner, count) in owners.iter().zip(counts) {
-                if owner.load(Ordering::Relaxed) != 0 {
-                    sum += believed_count(count);
-                }
-            }
+        if let (Some(hash), Some(picked), Some(at)) = (self.inner.hash(seat), words.get(PICKED), words.get(PICKED_AT)) {
+            picked.store(hash, Ordering::Relaxed);
+            at.store(now, Ordering::Relaxed);
         }
-        if self.inner.slot.is_none() || seat.place == Place::Spare {
-            sum += self.inner.count(seat).map_or(0, believed_count);
-        }
-        u32::try_from(sum).unwrap_or(u32::MAX)
+    }
+
+    /// When fresh work was given to that profile, if it was the last one; Unix seconds.
+    pub fn picked_at(&self, seat: Seat) -> Option<u64> {
+        let words = self.inner.region.words();
+        let picked = words.get(PICKED)?.load(Ordering::Relaxed);
+        (self.inner.hash(seat) == Some(picked)).then(|| words.get(PICKED_AT).map(|at| at.load(Ordering::Relaxed)))?
     }
 
     /// Out of quota until then (Unix seconds), or longer when that is known already.
@@ -202,7 +220,7 @@ impl Share {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if let Some(count) = self.inner.count(self.seat) {
+        if let Some(count) = self.inner.of_ours(COUNTS, self.seat) {
             // Whatever damage put there, it does not go below zero.
             let less = |count: u64| Some(count.saturating_sub(1));
             let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
@@ -211,14 +229,35 @@ impl Drop for InFlight {
 }
 
 impl Inner {
-    /// Where this process counts the profile.
-    fn count(&self, seat: Seat) -> Option<&AtomicU64> {
+    /// This process's word about the profile, in the columns that begin at `base`.
+    fn of_ours(&self, base: usize, seat: Seat) -> Option<&AtomicU64> {
         match (seat.place, self.slot) {
-            (Place::Shared, Some(slot)) => self.region.words().get(COUNTS + seat.index * SLOTS + slot),
-            (Place::Shared, None) => self.spare.words().get(COUNTS + seat.index * SLOTS),
-            (Place::Spare, _) => self.spare.words().get(COUNTS + seat.index * SLOTS + 1),
+            (Place::Shared, Some(slot)) => self.region.words().get(base + seat.index * SLOTS + slot),
+            (Place::Shared, None) => self.spare.words().get(base + seat.index * SLOTS),
+            (Place::Spare, _) => self.spare.words().get(base + seat.index * SLOTS + 1),
             (Place::Nowhere, _) => None,
         }
+    }
+
+    /// What all processes say about the profile, in the columns that begin at `base`.
+    fn sum(&self, base: usize, seat: Seat, value: impl Fn(&AtomicU64) -> u64) -> u32 {
+        let words = self.region.words();
+        let row = base + seat.index * SLOTS..base + (seat.index + 1) * SLOTS;
+        let mut sum = 0;
+        if let (Place::Shared, Some(owners), Some(row)) = (seat.place, words.get(OWNERS..TABLE), words.get(row)) {
+            let taken = owners.iter().zip(row).filter(|(owner, _)| owner.load(Ordering::Relaxed) != 0);
+            sum += taken.map(|(_, word)| value(word)).sum::<u64>();
+        }
+        if self.slot.is_none() || seat.place == Place::Spare {
+            sum += self.of_ours(base, seat).map_or(0, value);
+        }
+        u32::try_from(sum).unwrap_or(u32::MAX)
+    }
+
+    /// Of the profile that sits there.
+    fn hash(&self, seat: Seat) -> Option<u64> {
+        let table = self.region.words().get(TABLE + seat.index * FIELDS).filter(|_| seat.place == Place::Shared);
+        table.map(|hash| hash.load(Ordering::Relaxed))
     }
 
     fn mark(&self, seat: Seat, field: usize) -> Option<&AtomicU64> {
@@ -275,13 +314,14 @@ impl Drop for Inner {
     }
 }
 
-/// Nobody else has the words: counts of the dead go, marks stay when the words are ours.
+/// Nobody else has the words: counts of the dead go; marks and the last pick stay when the words are ours.
 fn begin(words: &[AtomicU64]) {
     let table = words.get(TABLE..COUNTS).unwrap_or_default();
     let used = table.iter().step_by(FIELDS).filter(|hash| hash.load(Ordering::Relaxed) != 0).count();
     let ours = words.first().is_some_and(|magic| magic.load(Ordering::Relaxed) == MAGIC);
     for (at, word) in words.iter().enumerate() {
-        if !ours || used > CROWDED || !(TABLE..COUNTS).contains(&at) {
+        let stays = (PICKED..=PICKED_AT).contains(&at) || (TABLE..COUNTS).contains(&at);
+        if !ours || used > CROWDED || !stays {
             word.store(0, Ordering::Relaxed);
         }
     }
@@ -304,10 +344,6 @@ fn lookup(words: &[AtomicU64], hash: u64) -> Option<usize> {
                     }
         })
     })
-}
-
-fn row(index: usize) -> std::ops::Range<usize> {
-    COUNTS + index * SLOTS..COUNTS + (index + 1) * SLOTS
 }
 
 fn believed_count(word: &AtomicU64) -> u64 {

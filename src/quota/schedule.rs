@@ -25,13 +25,15 @@ const GUARD: u64 = 60;
 pub struct Candidate<'a> {
     pub name: &'a str,
     pub reading: Option<&'a Reading>,
-    /// Sessions bound to it and active in the last 10 minutes, plus requests in flight.
-    pub active_sessions: u32,
+    /// Runs that were at work on it in the last 10 minutes, plus requests in flight.
+    pub active: u32,
     /// Unix seconds.
     pub last_selected: Option<u64>,
     /// Kept back: fresh work leaves this many percent of each window.
     pub reserve: u8,
-    /// Why it cannot be used whatever its quota says: backoff, load cap, disabled, login.
+    /// The user took it out: its clock counts for nothing.
+    pub disabled: bool,
+    /// Why it cannot be used whatever its quota says: backoff, login.
     pub blocked: Option<String>,
 }
 
@@ -83,7 +85,7 @@ impl Rule {
 /// `last_pick` is the last fresh pick and its unix time.
 pub fn rank(candidates: &[Candidate], now: u64, last_pick: Option<(&str, u64)>) -> Vec<Ranked> {
     // An account that cannot be used and was never measured has no clock that matters (no login, for example).
-    let enabled = |c: &&Candidate| c.reading.is_some() || c.blocked.is_none();
+    let enabled = |c: &&Candidate| !c.disabled && (c.reading.is_some() || c.blocked.is_none());
     let cap_max = candidates.iter().filter(enabled).map(|c| capacity(c.reading)).fold(0.0, f64::max);
     let mut facts: Vec<Facts> = candidates.iter().map(|c| Facts::of(c, cap_max, now)).collect();
 
@@ -153,15 +155,17 @@ impl<'a> Facts<'a> {
         let mut short = tightest(&|w| w.length <= LONG);
         let long = tightest(&|w| w.length > LONG).or_else(|| short.take());
         let short_left = windows.iter().filter(|w| w.length <= LONG).filter_map(|w| w.left(now)).fold(100.0, f64::min);
-        let refused = candidate.blocked.clone().or_else(|| match candidate.reading?.readiness(now) {
-            Readiness::Blocked(_) if windows.iter().any(|w| w.exhausted(now)) => Some("exhausted".to_owned()),
-            Readiness::Blocked(_) => Some("refused by the backend".to_owned()),
-            Readiness::Ready | Readiness::Unknown => candidate
-                .reading?
-                .held_back_until(candidate.reserve, now)
-                .map(|_| format!("{}% kept back", candidate.reserve)),
-        });
-        let load = f64::from(candidate.active_sessions) * (cap_max / capacity(candidate.reading));
+        let disabled = candidate.disabled.then(|| "disabled".to_owned());
+        let refused =
+            disabled.or_else(|| candidate.blocked.clone()).or_else(|| match candidate.reading?.readiness(now) {
+                Readiness::Blocked(_) if windows.iter().any(|w| w.exhausted(now)) => Some("exhausted".to_owned()),
+                Readiness::Blocked(_) => Some("refused by the backend".to_owned()),
+                Readiness::Ready | Readiness::Unknown => candidate
+                    .reading?
+                    .held_back_until(candidate.reserve, now)
+                    .map(|_| format!("{}% kept back", candidate.reserve)),
+            });
+        let load = f64::from(candidate.active) * (cap_max / capacity(candidate.reading));
         let score = long.as_ref().map(|long| {
             let short = short.as_ref().map_or(0.0, |short| short.left - short.time);
             long.pace().ln().max(WORST) + SHORT_WEIGHT * short - LOAD_WEIGHT * load
@@ -183,7 +187,7 @@ impl<'a> Facts<'a> {
     }
 
     fn running(&self) -> bool {
-        self.long.as_ref().is_some_and(|long| !long.untouched)
+        !self.candidate.disabled && self.long.as_ref().is_some_and(|long| !long.untouched)
     }
 
     fn ranked(&self) -> Ranked {
@@ -218,7 +222,7 @@ impl<'a> Facts<'a> {
             let time = if short.untouched { "not started".to_owned() } else { span_words(short.seconds) };
             parts.push(format!("{} {}% ({time})", short.label, percent(short.left)));
         }
-        parts.push(format!("{} active", self.candidate.active_sessions));
+        parts.push(format!("{} active", self.candidate.active));
         let verdict = match (&self.refused, self.score) {
             (Some(reason), _) => format!(" -> no: {reason}"),
             (None, Some(score)) => format!(" -> {score:.2}"),

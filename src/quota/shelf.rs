@@ -55,6 +55,15 @@ pub fn account(codex_home: &Path, url: &Url) -> String {
     snapshots::account(auth::read(codex_home).tokens().and_then(|tokens| tokens.account_id.as_deref()), url)
 }
 
+/// These profiles are about to be asked about, whoever was asked before. That it cannot be noted costs a question.
+pub fn begin(config: &Config, url: &Url, profiles: &[Profile]) {
+    let _ = update(config, |known| {
+        for profile in profiles {
+            known.asked(&profile.name, &account(&profile.codex_home, url), clock::unix());
+        }
+    });
+}
+
 /// Asks about these profiles, each of which the caller may ask about, and gives all that is known then.
 pub fn ask(config: &Config, url: &Url, profiles: &[Profile], call_limit: Duration) -> io::Result<Snapshots> {
     let mut answers = Vec::new();

@@ -200,6 +200,8 @@ impl Snapshot {
         }
         let merged = match (known, extent) {
             (Some(known), Extent::Part) => merge(known, reading),
+            // A reading without a window would pass for a fresh one.
+            (None, Extent::Part) if !tells_of_main(reading) => return false,
             _ => reading.clone(),
         };
         if extent == Extent::Whole {
@@ -260,6 +262,11 @@ impl Snapshot {
     }
 }
 
+/// The event of another model's limit says nothing of the main one.
+fn tells_of_main(part: &Reading) -> bool {
+    !part.windows.is_empty() || part.limit_reached
+}
+
 /// `part` on top of what is known.
 fn merge(known: &Reading, part: &Reading) -> Reading {
     let windows = if part.windows.is_empty() {
@@ -274,8 +281,7 @@ fn merge(known: &Reading, part: &Reading) -> Reading {
     let mut other_limits: Vec<Limit> = part.other_limits.clone();
     let named = |limit: &&Limit| !part.other_limits.iter().any(|new| new.name == limit.name);
     other_limits.extend(known.other_limits.iter().filter(named).cloned());
-    // The event of another model's limit says nothing of the main one.
-    let main = !part.windows.is_empty() || part.limit_reached;
+    let main = tells_of_main(part);
     Reading {
         plan: part.plan.clone().or_else(|| known.plan.clone()),
         email: part.email.clone().or_else(|| known.email.clone()),
@@ -285,7 +291,8 @@ fn merge(known: &Reading, part: &Reading) -> Reading {
         reached_type: if main { part.reached_type.clone() } else { known.reached_type.clone() },
         credits: part.credits.clone().or_else(|| known.credits.clone()),
         reset_credits: part.reset_credits.or(known.reset_credits),
-        taken_at: part.taken_at,
+        // Of the main windows nothing newer is known.
+        taken_at: if main { part.taken_at } else { known.taken_at },
     }
 }
 

@@ -27,7 +27,6 @@ fn uneven() -> Script {
 
 fn scene(script: Script) -> (Scene, Fake) {
     let mut scene = Scene::new("choice", &NAMES, script);
-    // A run that is over at once is not remembered as a choice.
     let fake = Fake::new(&scene.space, "case \"$*\" in *stay*) sleep 4;; esac");
     scene.space.env("PRODEX_CODEX_BIN", fake.path());
     (scene, fake)
@@ -55,14 +54,15 @@ fn known(space: &TestSpace, profile: &str) -> Option<Vec<f64>> {
 #[test]
 fn a_fresh_run_begins_where_the_rule_says_and_says_why() {
     let (scene, fake) = scene(uneven());
-    let output = scene.run(&["exec", "stay"]).output().expect(0);
+    let output = scene.run(&["exec", "hello"]).output().expect(0);
     let line = output.stderr.trim_end();
     assert!(line.starts_with("Picked profile gamma: week 80% left / "), "{line}");
     assert!(line.ends_with(" (best pace). `-p alpha` insists on 'alpha'.") && !line.contains('\n'), "{line}");
     assert_eq!(home(&fake), "gamma");
     let current = scene.space.prodex(&["current"]).output().expect(0).stdout;
     assert!(current.contains("alpha"), "the choice of `use` stands: {current}");
-    // Within a minute it stays there.
+    // Within a minute it stays there, also after a run that was over at once or one that was told where to go.
+    scene.run(&["-p", "beta", "exec", "hello"]).output().expect(0);
     scene.backend.set_usage("gamma", Usage::both(30.0, 90.0));
     let again = scene.run(&["exec", "hello"]).output().expect(0).stderr;
     assert!(again.contains("(picked less than a minute ago)"), "{again}");

@@ -6,7 +6,7 @@ use crate::support::codex::Fake;
 use crate::support::scene::Scene;
 use crate::support::space::TestSpace;
 use crate::support::standin::backend::Backend;
-use crate::support::standin::behave::Behave;
+use crate::support::standin::behave::{Behave, Cut, Point};
 use crate::support::standin::json::Json;
 use crate::support::standin::script::{Kind, Script};
 use crate::support::standin::usage::Usage;
@@ -141,6 +141,31 @@ fn nobody_is_left() {
     assert!(why.contains("no: disabled") && !why.contains("Fresh work goes to"), "{why}");
     scene.run(&["-p", "beta", "exec", "hi"]).output().expect(0);
     assert_eq!(home(&fake).as_deref(), Some("beta"));
+}
+
+#[test]
+fn a_disabled_profile_is_not_asked_and_not_waited_for() {
+    let (scene, fake) = scene();
+    ok(&scene.space, &["profile", "disable", "alpha"]);
+    scene.backend.set("alpha", Kind::Usage, [Behave::ok().cut(Cut::Hang, Point::BeforeHead)]);
+    let output = scene.run(&["exec", "hi"]).output().expect(0);
+    assert_eq!(home(&fake).as_deref(), Some("gamma"), "{}", output.stderr);
+    let why = ok(&scene.space, &["why"]);
+    assert!(why.contains("Fresh work goes to gamma") && why.contains("no: disabled"), "{why}");
+    assert_eq!(scene.backend.of("alpha", &Kind::Usage).len(), 0);
+}
+
+#[test]
+fn what_a_stopped_run_learned_is_known() {
+    let (scene, _) = scene();
+    for name in NAMES {
+        scene.backend.set_usage(name, Usage::both(100.0, 100.0));
+    }
+    scene.run(&["exec", "hi"]).output().expect(2);
+    ok(&scene.space, &["why"]);
+    for name in NAMES {
+        assert_eq!(scene.backend.of(name, &Kind::Usage).len(), 1, "{name} is not asked twice within 30 s");
+    }
 }
 
 #[test]

@@ -251,8 +251,8 @@ fn a_full_disk_ends_no_stream() {
     let long = |n: usize| Behave::ok().header("x-codex-turn-state", &format!("{n:04}").repeat(1_000));
     backend.set("alpha", Kind::Post, (0..50).map(long));
     let space = TestSpace::with_profiles("full", &NAMES, &backend);
-    // Room for the runtime log and what the runs share, not for the bindings: 64 or 128 KiB, as the shell has it.
-    let mut run = Behind::under(space, "alpha", &backend, "trap '' XFSZ; ulimit -f 128");
+    // Room for the runtime log and what the runs share, not for the bindings: 80 or 160 KiB, as the shell has it.
+    let mut run = Behind::under(space, "alpha", &backend, "trap '' XFSZ; ulimit -f 160");
     for _ in 0..50 {
         assert_eq!(served(&run.ask_fresh("{}")), "alpha");
     }

@@ -264,7 +264,7 @@ fn share_as_told(config: &Config) {
     say(share.problem().unwrap_or("ready"));
     for line in std::io::stdin().lines().map_while(Result::ok) {
         match line.as_str() {
-            "enter" => inside.push(share.enter(main)),
+            "enter" => inside.push(share.enter(main, prodex::sys::clock::unix())),
             "leave" => drop(inside.pop()),
             "exhaust" => share.mark_quota(main, now + 60, now),
             "sweep" => share.sweep(),

@@ -23,6 +23,45 @@ fn another_profile_becomes_the_current_one_when_the_one_before_cannot_serve() {
 }
 
 #[test]
+fn what_the_backend_says_of_a_quota_ends_older_marks_only() {
+    let scratch = Scratch::new("has-quota");
+    let ledger = ledger(&scratch);
+    let marks = || ledger.ask_about(A).marks;
+    let usable = || ledger.lock().health[0].usable(0, clock::now());
+    ledger.record(A, &QUOTA, Lane::Responses, 0);
+    std::thread::sleep(Duration::from_millis(2));
+    let asked = ledger.ask_about(A);
+    assert!(asked.marks.quota_until.is_some() && usable() != Usable::Yes);
+    ledger.has_quota(&asked);
+    assert_eq!((marks(), usable()), (Marks::default(), Usable::Yes));
+    std::thread::sleep(Duration::from_millis(2));
+    // A refusal came while the question was on its way.
+    ledger.record(A, &QUOTA, Lane::Responses, 0);
+    ledger.has_quota(&asked);
+    assert!(marks().quota_until.is_some() && usable() != Usable::Yes);
+}
+
+#[test]
+fn another_account_in_a_profile_inherits_nothing() {
+    let scratch = Scratch::new("reseat");
+    let ledger = ledger(&scratch);
+    ledger.record(A, &QUOTA, Lane::Responses, 0);
+    ledger.hold(A, Some(clock::now() + Duration::from_secs(60)));
+    let old = ledger.enter(A);
+    ledger.reseat(A, "a, of another account");
+    assert_eq!((ledger.ask_about(A).marks, ledger.inflight(A)), (Marks::default(), 0));
+    assert!(ledger.hold(A, Some(clock::now() + Duration::from_secs(60))), "it was not held any more");
+    // What was in progress under the old one ends there.
+    let new = ledger.enter(A);
+    drop(old);
+    assert_eq!(ledger.inflight(A), 1);
+    drop(new);
+    ledger.reseat(A, "a");
+    assert!(ledger.ask_about(A).marks.quota_until.is_some(), "the old one is still out");
+    assert_eq!(ledger.inflight(A), 0);
+}
+
+#[test]
 fn what_claims_ask_for() {
     let scratch = Scratch::new("claims");
     let ledger = ledger(&scratch);

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 const DIRECTORY: &str = "/dev/shm";
 /// The number is that of the layout: another one is another file.
-const PREFIX: &str = "prodex-1-";
+const PREFIX: &str = "prodex-2-";
 /// Locks that stand in the way are held for microseconds.
 const ATTEMPTS: usize = 200;
 const PAUSE: Duration = Duration::from_millis(1);

@@ -22,20 +22,48 @@ fn two_see_each_other() {
     assert_eq!((one.problem(), two.problem()), (None, None));
     let (main, second) = (one.seat("main"), one.seat("second"));
     assert!(main != second && main == two.seat("main"));
-    let first = one.enter(main);
-    let _more = two.enter(main);
-    let _other = two.enter(second);
+    let first = one.enter(main, NOW);
+    let _more = two.enter(main, NOW);
+    let _other = two.enter(second, NOW);
     assert_eq!((one.inflight(main), two.inflight(main), one.inflight(second)), (2, 2, 1));
     drop(first);
     assert_eq!((one.inflight(main), two.inflight(main)), (1, 1));
     // Two of one process are two; who goes takes the share along, once nothing is in flight.
     let three = open(&dir);
-    let last = three.enter(main);
+    let last = three.enter(main, NOW);
     drop(three);
     one.sweep();
     assert_eq!(one.inflight(main), 2);
     drop(last);
     assert_eq!(one.inflight(main), 1);
+}
+
+#[test]
+fn who_is_at_work_and_who_was_picked_last() {
+    let dir = Scratch::new("share-work");
+    let (one, two) = (open(&dir), open(&dir));
+    let (main, second) = (one.seat("main"), one.seat("second"));
+    let asked = one.enter(main, NOW);
+    drop(two.enter(main, NOW + 60));
+    drop(two.enter(second, NOW));
+    // Requests in flight, and runs that asked for something in the last ten minutes.
+    for (now, of_main, of_second) in
+        [(NOW + 60, 3, 1), (NOW + 600, 3, 1), (NOW + 601, 2, 0), (NOW + 661, 1, 0), (NOW - 601, 1, 0)]
+    {
+        assert_eq!((two.active(main, now), one.active(second, now)), (of_main, of_second), "{}", now - NOW + 601);
+    }
+    drop(two);
+    one.sweep();
+    assert_eq!(one.active(main, NOW + 60), 2, "who is gone is not at work");
+    drop(asked);
+    assert_eq!((one.picked_at(main), one.picked_at(second)), (None, None));
+    one.pick(main, NOW);
+    one.pick(second, NOW + 5);
+    assert_eq!((one.picked_at(main), one.picked_at(second)), (None, Some(NOW + 5)));
+    // The next run is told, also when nobody was there in between.
+    drop(one);
+    let three = open(&dir);
+    assert_eq!((three.picked_at(three.seat("second")), three.active(main, NOW)), (Some(NOW + 5), 0));
 }
 
 #[test]
@@ -93,10 +121,10 @@ fn more_processes_than_slots_and_more_profiles_than_seats() {
     let dir = Scratch::new("share-full");
     let all: Vec<Share> = (0..SLOTS).map(|_| open(&dir)).collect();
     let main = all[0].seat("main");
-    let inside: Vec<InFlight> = all.iter().map(|share| share.enter(main)).collect();
+    let inside: Vec<InFlight> = all.iter().map(|share| share.enter(main, NOW)).collect();
     let late = open(&dir);
     assert!(late.problem().unwrap().contains("64"));
-    let own = late.enter(main);
+    let own = late.enter(main, NOW);
     assert_eq!((late.inflight(main), all[0].inflight(main)), (65, 64), "it sees, and is not seen");
     drop(own);
     assert_eq!(late.inflight(main), 64);
@@ -108,7 +136,7 @@ fn more_processes_than_slots_and_more_profiles_than_seats() {
     assert_eq!((places(Place::Shared), places(Place::Spare), places(Place::Nowhere)), (63, 64, 1));
     for (n, seat) in seats.iter().enumerate() {
         assert_eq!(late.seat(&format!("p{n}")), *seat);
-        let guards = (late.enter(*seat), late.enter(*seat));
+        let guards = (late.enter(*seat, NOW), late.enter(*seat, NOW));
         let seen = if seat.place == Place::Nowhere { 0 } else { 2 };
         assert_eq!(late.inflight(*seat), seen, "{n}");
         late.mark_refused(*seat, 9);
@@ -133,7 +161,7 @@ fn the_dead_are_swept() {
         words[OWNERS + slot].store(*owner, Ordering::Relaxed);
         words[COUNTS + main.index * SLOTS + slot].store(3, Ordering::Relaxed);
     }
-    let _own = share.enter(main);
+    let _own = share.enter(main, NOW);
     assert_eq!(share.inflight(main), 13);
     share.sweep();
     assert_eq!(share.inflight(main), 1);
@@ -181,7 +209,7 @@ fn garbage_is_never_believed() {
 fn exercise(share: &Share, round: usize) {
     for profile in ["main", "second"] {
         let seat = share.seat(profile);
-        let guard = share.enter(seat);
+        let guard = share.enter(seat, NOW);
         assert!(u64::from(share.inflight(seat)) <= MAX_COUNT * (SLOTS as u64 + 1), "{round}");
         let marks = share.marks(seat, NOW);
         assert!(marks.quota_until.is_none_or(|until| until > NOW && until <= NOW + MAX_QUOTA), "{round}");
@@ -199,7 +227,7 @@ fn where_nothing_can_be_shared_a_run_sees_itself() {
     let share = Share::of(Region::in_directory(&dir.path("none"), &dir.path("home"), WORDS, begin));
     assert!(share.problem().is_some());
     let main = share.seat("main");
-    let guard = share.enter(main);
+    let guard = share.enter(main, NOW);
     assert_eq!(share.inflight(main), 1);
     share.mark_quota(main, NOW + 5, NOW);
     assert_eq!(share.marks(main, NOW).quota_until, Some(NOW + 5));
@@ -216,7 +244,7 @@ fn threads_of_one_process_count_right() {
         for _ in 0..8 {
             scope.spawn(|| {
                 for _ in 0..5_000 {
-                    let _guard = share.enter(main);
+                    let _guard = share.enter(main, NOW);
                     assert!((1..=8).contains(&share.inflight(main)));
                 }
             });
@@ -233,7 +261,8 @@ fn figures_of_share() {
     let all: Vec<Share> = (0..SLOTS).map(|_| open(&dir)).collect();
     let share = &all[0];
     let seats: Vec<Seat> = (0..10).map(|n| share.seat(&format!("profile-{n}"))).collect();
-    let _inside: Vec<InFlight> = all.iter().flat_map(|share| seats.iter().map(|seat| share.enter(*seat))).collect();
+    let _inside: Vec<InFlight> =
+        all.iter().flat_map(|share| seats.iter().map(|seat| share.enter(*seat, NOW))).collect();
     let rounds = 100_000_u32;
     let measure = |what: &str, mut work: Box<dyn FnMut() + '_>| {
         let best = (0..5).map(|_| {
@@ -255,7 +284,7 @@ fn figures_of_share() {
             assert!(seats.iter().all(|seat| share.marks(*seat, NOW).quota_until.is_none()));
         }),
     );
-    measure("enter and leave", Box::new(|| drop(share.enter(seats[0]))));
+    measure("enter and leave", Box::new(|| drop(share.enter(seats[0], NOW))));
     measure("clear", Box::new(|| share.clear(seats[0])));
     let rounds = 20;
     let began = clock::now();

@@ -16,11 +16,19 @@ fn reading(windows: &[(u64, f64, u64)]) -> Reading {
 }
 
 fn candidate<'a>(name: &'a str, reading: &'a Reading) -> Candidate<'a> {
-    Candidate { name, reading: Some(reading), active_sessions: 0, last_selected: None, reserve: 0, blocked: None }
+    Candidate {
+        name,
+        reading: Some(reading),
+        active: 0,
+        last_selected: None,
+        reserve: 0,
+        disabled: false,
+        blocked: None,
+    }
 }
 
 fn unmeasured(name: &str) -> Candidate<'_> {
-    Candidate { name, reading: None, active_sessions: 0, last_selected: None, reserve: 0, blocked: None }
+    Candidate { name, reading: None, active: 0, last_selected: None, reserve: 0, disabled: false, blocked: None }
 }
 
 fn order(ranked: &[Ranked]) -> Vec<(&str, Rule)> {
@@ -31,7 +39,7 @@ fn order(ranked: &[Ranked]) -> Vec<(&str, Rule)> {
 fn the_example_of_the_rule_by_hand() {
     // ln(0.62 / (273600/604800)) + 0.25 * (0.81 - 7800/18000) - 0.10 = 0.31520 + 0.09417 - 0.1
     let work = reading(&[(FIVE, 81.0, 7_800), (WEEK, 62.0, 273_600)]);
-    let ranked = rank(&[Candidate { active_sessions: 1, ..candidate("work", &work) }], NOW, None);
+    let ranked = rank(&[Candidate { active: 1, ..candidate("work", &work) }], NOW, None);
     assert!((ranked[0].score.unwrap() - 0.309_36).abs() < 1e-4, "{ranked:?}");
     assert_eq!(ranked[0].numbers, "week 62% left / 3d 4h (pace x1.37), 5h 81% (2h 10m), 1 active -> 0.31");
     assert_eq!(ranked[0].rule, Rule::Pace);
@@ -102,6 +110,22 @@ fn accounts_without_login_do_not_count_as_enabled() {
 }
 
 #[test]
+fn a_disabled_accounts_clock_counts_for_nothing() {
+    let idle = reading(&[(WEEK, 100.0, WEEK)]);
+    let running = reading(&[(WEEK, 90.0, 453_600)]); // T/P 0.75: N = 2 starts
+    let newest = reading(&[(WEEK, 90.0, 600_000)]);
+    let all = |disabled| {
+        let off = Candidate { disabled, ..candidate("off", &newest) };
+        [candidate("a", &running), candidate("b", &idle), off]
+    };
+    assert_eq!(order(&rank(&all(false), NOW, None))[0].1, Rule::Pace);
+    let all = all(true);
+    let ranked = rank(&all, NOW, None);
+    assert_eq!(order(&ranked), [("b", Rule::Start), ("a", Rule::Pace), ("off", Rule::Ineligible)]);
+    assert!(ranked[2].numbers.ends_with("0 active -> no: disabled"), "{}", ranked[2].numbers);
+}
+
+#[test]
 fn room_in_the_short_window_goes_before_the_score() {
     // a: ln(0.9/0.5) = 0.588 but 19 % of 5 h; b: ln(0.4/0.5) = -0.223 and exactly 20 %.
     let a = reading(&[(FIVE, 19.0, 9_000), (WEEK, 90.0, 302_400)]);
@@ -136,7 +160,7 @@ fn unmeasured_accounts_come_after_the_roomy_ones() {
 fn load_weighs_more_on_small_plans() {
     let plus = reading(&[(WEEK, 50.0, 302_400)]);
     let pro = Reading { plan: Some("Pro".to_owned()), ..plus.clone() };
-    let busy = |c: Candidate<'static>| Candidate { active_sessions: 2, ..c };
+    let busy = |c: Candidate<'static>| Candidate { active: 2, ..c };
     let (plus, pro) = (Box::leak(Box::new(plus)), Box::leak(Box::new(pro)));
     let ranked = rank(&[busy(candidate("plus", plus)), busy(candidate("pro", pro))], NOW, None);
     assert_eq!(ranked[0].name, "pro");

@@ -108,6 +108,10 @@ fn a_part_adds_to_what_is_known_and_an_older_reading_to_nothing() {
     assert!(merged.limit_reached && merged.other_limits == other.other_limits);
     assert!(!snapshots.learn("a", "x", &usage, Extent::Whole), "older");
     assert!(!snapshots.learn("a", "x", &reading(NOW + 7, vec![]), Extent::Part), "no news");
+    // And makes it no younger: the main windows are as old as they were.
+    assert_eq!(known(&snapshots).reading.as_ref().unwrap().taken_at, NOW + 6);
+    assert!(!snapshots.learn("b", "x", &other, Extent::Part), "alone it would pass for a reading");
+    assert_eq!(snapshots.of("b", "x").unwrap().reading, None);
 }
 
 #[test]

@@ -162,7 +162,8 @@ fn never_under_a_codex_that_prodex_launched() {
     let (rejected, mark) = (access_token(&home), home.join(".prodex-in-use.lock"));
     // One process, that says who it is once it holds the lock.
     let holding = format!("echo $$ > '{}'; exec sleep 60", mark.display());
-    let user = space.run("flock", &["--shared", "--no-fork", mark.to_str().expect("UTF-8"), "sh", "-c", &holding]).start();
+    let user =
+        space.run("flock", &["--shared", "--no-fork", mark.to_str().expect("UTF-8"), "sh", "-c", &holding]).start();
     let expected = format!("Err(InUse({}))", user.id());
     let until = Instant::now() + SHORT;
     while fs::read_to_string(&mark).ok() != Some(format!("{}\n", user.id())) {
