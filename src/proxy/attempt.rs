@@ -164,7 +164,6 @@ fn talk(
         if whole && !was_whole {
             was_whole = true;
             until = clock::now() + first_byte;
-            journal::flush();
         }
         let failed = |cause| Err(Silence { cause, phase: if whole { Phase::Head } else { Phase::Send }, heard });
         let wants_body = !upload.is_done() && upload.bytes.len() - sent_body < READ_AHEAD;
@@ -173,6 +172,9 @@ fn talk(
         }
         if broken.is_none() {
             let mut watches = [stream.watch(true, unsent), client.stream.watch(wants_body, false)];
+            if !stream.buffered() {
+                journal::flush();
+            }
             let ready = stream.buffered()
                 || match poll::wait(&mut watches, Some(until)) {
                     Ok(ready) => ready,

@@ -3,11 +3,11 @@
 
 use super::attempt::{self, Call, Sender};
 use super::budget::Allowance;
-use super::deliver::Ended;
+use super::deliver::{Ended, Trace};
 use super::downstream::{Client, Upload, local_answer};
-use super::journal::{Marker, Tag};
+use super::journal::Marker;
 use super::route::Route;
-use super::{Shared, relay, workspace};
+use super::{Shared, exchange, relay, workspace};
 use crate::wire::head::{Request, Response};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub fn serve(
     request: &Request,
     route: &Route,
     upload: &mut Upload,
-    tag: Tag,
+    trace: &Trace,
 ) -> Ended {
     let account = request.headers().value("chatgpt-account-id");
     let call = Call { request, route, sender: Sender::Codex, drop_turn_state: false };
@@ -29,12 +29,17 @@ pub fn serve(
         .and_then(|answer| relay::collect(answer, shared, CODEX_LIMIT));
     let answer = match asked {
         Ok(answer) => answer,
-        Err(error) if error.client_gone() => return Ended::Close,
+        Err(error) if error.client_gone() => {
+            trace.over(shared, 0, "client_gone");
+            return Ended::Close;
+        }
         Err(error) => {
-            shared.journal.mark(tag, Marker::UpstreamConnectError, format_args!("path={} error={error}", route.path));
+            exchange::note_connect_error(shared, trace.tag, route, &error);
+            trace.over(shared, 200, "made_up");
             return answer_with(shared, client, account);
         }
     };
+    trace.over(shared, answer.head.status(), "whole");
     match answer.head.status() {
         200 => {
             // Codex runs under the launching profile; an account of another id than ours is not one to learn from.

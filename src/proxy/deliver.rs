@@ -36,6 +36,14 @@ impl Trace {
     pub fn new(tag: Tag) -> Trace {
         Trace { tag, profile: None, attempts: 0, began: clock::now() }
     }
+
+    /// The exchange is over without an upstream's answer on its way to codex; `end` says why.
+    pub fn over(&self, shared: &Shared, status: u16, end: &str) {
+        let (profile, attempts) = (self.profile.map_or("-", |id| shared.name(id)), self.attempts);
+        let total = clock::now().saturating_duration_since(self.began).as_millis();
+        let fields = format_args!("profile={profile} status={status} attempts={attempts} total_ms={total} end={end}");
+        shared.journal.mark(self.tag, Marker::Exchange, fields);
+    }
 }
 
 /// Sends an answer to codex and learns from it for the profile that serves it and its session.
@@ -126,7 +134,8 @@ pub fn relay(
 }
 
 /// Nobody can serve: said in words that codex shows (spec S-56).
-pub fn unavailable(client: &mut Client, message: &str) -> Ended {
+pub fn unavailable(shared: &Shared, client: &mut Client, message: &str, trace: &Trace) -> Ended {
+    trace.over(shared, 503, "unavailable");
     // Why comes before the answer: nobody is in a hurry for it.
     journal::flush();
     let _ = client.write_all(&local_answer(503, "service_unavailable", message));
@@ -134,12 +143,18 @@ pub fn unavailable(client: &mut Client, message: &str) -> Ended {
 }
 
 /// Codex left, or sent a body that cannot be taken: the latter is told.
-pub fn client_fault(client: &mut Client, upload: &Upload) -> Ended {
-    let answer = match upload.fault {
-        Some(UploadError::TooLarge) => local_answer(413, "too_large", "The request body is larger than is taken here."),
-        Some(UploadError::Malformed(bad)) => local_answer(400, "bad_request", &bad.to_string()),
-        Some(UploadError::Gone) | None => return Ended::Close,
+pub fn client_fault(shared: &Shared, client: &mut Client, upload: &Upload, trace: &Trace) -> Ended {
+    let (status, answer) = match upload.fault {
+        Some(UploadError::TooLarge) => {
+            (413, local_answer(413, "too_large", "The request body is larger than is taken here."))
+        }
+        Some(UploadError::Malformed(bad)) => (400, local_answer(400, "bad_request", &bad.to_string())),
+        Some(UploadError::Gone) | None => {
+            trace.over(shared, 0, "client_gone");
+            return Ended::Close;
+        }
     };
+    trace.over(shared, status, "bad_request");
     let _ = client.write_all(&answer);
     Ended::Close
 }

@@ -6,7 +6,7 @@ use super::credentials::Credential;
 use super::downstream::Client;
 use super::journal::Tag;
 use super::rotate::{self, Outcome, Tried};
-use super::route::{Lane, Route};
+use super::route::{Class, Lane, Route};
 use super::select::Ask;
 use super::tap::Tap;
 use super::target::Target;
@@ -123,6 +123,10 @@ fn handshake(
     let malformed = |bad: crate::wire::Malformed| target.failed(Phase::Head, Cause::Malformed(bad.to_string()));
     if response.status() == 101 {
         handshake::check(&response, key).map_err(malformed)?;
+        if call.route.class == Class::Model {
+            // Nothing was offered (`target`): in frames of another make no turn could be read.
+            handshake::agrees_on_nothing(&response).map_err(malformed)?;
+        }
         let id = call.sender.id().unwrap_or(shared.launching);
         let link = Link { stream, id, token, early: rest, turns: 0 };
         return Ok(Dialled::Open(Box::new(link), response));

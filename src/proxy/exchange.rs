@@ -73,9 +73,10 @@ fn one(shared: &Shared, client: &mut Client, request: &Request) -> Ended {
             return Ended::Close;
         }
     };
+    let mut trace = Trace::new(shared.tag(route.lane));
     // What has arrived with the head may be the whole body.
     if !upload.is_done() && upload.pull(client).is_err() {
-        return client_fault(client, &upload);
+        return client_fault(shared, client, &upload, &trace);
     }
     if request.headers().has_token("expect", "100-continue")
         && !upload.is_done()
@@ -83,17 +84,14 @@ fn one(shared: &Shared, client: &mut Client, request: &Request) -> Ended {
     {
         return Ended::Close;
     }
-    let mut trace = Trace::new(shared.tag(route.lane));
     let _slot = match admission::admit(shared, trace.tag, &route.path) {
         Ok(slot) => slot,
-        Err(why) => return unavailable(client, &why),
+        Err(why) => return unavailable(shared, client, &why, &trace),
     };
     let _gathering = shared.journal.gather();
     let ended = match route.class {
         Class::Model => model::serve(shared, client, request, &route, &mut upload, &mut trace),
-        Class::Check if request.method() == "GET" => {
-            check::serve(shared, client, request, &route, &mut upload, trace.tag)
-        }
+        Class::Check if request.method() == "GET" => check::serve(shared, client, request, &route, &mut upload, &trace),
         Class::Check | Class::Auxiliary => auxiliary(shared, client, request, &route, &mut upload, &mut trace),
     };
     // What is left of an unread body would be taken for the next request.
@@ -116,10 +114,10 @@ fn auxiliary(
     trace.attempts = 1;
     match attempt::http(shared, &call, upload, client, Allowance::alone(route.lane)) {
         Ok(answer) => relay(shared, client, answer, None, trace),
-        Err(error) if error.client_gone() => client_fault(client, upload),
+        Err(error) if error.client_gone() => client_fault(shared, client, upload, trace),
         Err(error) => {
             note_connect_error(shared, trace.tag, route, &error);
-            unavailable(client, &format!("prodex: {error}."))
+            unavailable(shared, client, &format!("prodex: {error}."), trace)
         }
     }
 }

@@ -181,6 +181,8 @@ fn write(sink: &Sink, lines: &str) {
     if let Some(log) = file.as_mut() {
         log.written += lines.len() as u64;
         if log.written > MAX_BYTES {
+            let now = stamp(clock::unix_millis());
+            let _ = writeln!(log.file, "[{now}] runtime proxy log is full: {MAX_BYTES} bytes, nothing more is kept");
             *file = None;
         } else {
             let _ = log.file.write_all(lines.as_bytes());
@@ -341,6 +343,20 @@ mod tests {
             std::fs::read_dir(&dir).unwrap().flatten().filter(|e| e.file_name().to_string_lossy().ends_with(".log"));
         assert_eq!(logs.count(), KEEP_LOGS);
         assert_eq!(std::fs::read_to_string(&precious).unwrap(), "mine", "the pointer was replaced, not followed");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_full_log_says_so_and_takes_no_more() {
+        let dir = dir("full");
+        let journal = Journal::open(&dir);
+        let line = "x".repeat(1 << 20);
+        for _ in 0..40 {
+            journal.line(format_args!("{line}"));
+        }
+        let text = std::fs::read_to_string(journal.path()).unwrap();
+        assert!((text.len() as u64) < MAX_BYTES + 1_000, "{}", text.len());
+        assert!(text.ends_with("runtime proxy log is full: 33554432 bytes, nothing more is kept\n"));
         std::fs::remove_dir_all(dir).unwrap();
     }
 

@@ -14,6 +14,7 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -141,16 +142,19 @@ fn prepare(socket: TcpStream) -> io::Result<Client> {
 }
 
 impl Pool {
-    fn serve(self: &Arc<Pool>, mut client: Client) {
+    fn refuse(&self, mut client: Client, reason: &str) {
+        let workers = lock(&self.work).workers;
+        self.shared.journal.note(Marker::QueueOverloaded, format_args!("reason={reason} workers={workers}"));
+        // Best effort: this thread must not wait for anybody.
+        let _ = client.stream.write(&local_answer(503, "service_unavailable", "prodex: too many requests at once."));
+    }
+
+    fn serve(self: &Arc<Pool>, client: Client) {
         let mut work = lock(&self.work);
         let step = work.for_one_more();
         if step == Step::Refuse {
             drop(work);
-            self.shared.journal.note(Marker::QueueOverloaded, format_args!("reason=queue_full workers={MAX_WORKERS}"));
-            // Best effort: this thread must not wait for anybody.
-            let _ =
-                client.stream.write(&local_answer(503, "service_unavailable", "prodex: too many requests at once."));
-            return;
+            return self.refuse(client, "queue_full");
         }
         work.queue.push_back(client);
         if step == Step::Wake {
@@ -164,14 +168,24 @@ impl Pool {
                 .stack_size(WORKER_STACK)
                 .spawn(move || pool.work());
             if spawned.is_err() {
-                lock(&self.work).workers -= 1;
+                let mut work = lock(&self.work);
+                work.workers -= 1;
+                // The system gives no thread: another worker takes it, or nobody ever would.
+                let left = if work.workers == 0 { work.queue.pop_back() } else { None };
+                drop(work);
+                if let Some(client) = left {
+                    self.refuse(client, "no_thread");
+                }
             }
         }
     }
 
     fn work(&self) {
         while let Some(client) = self.next() {
-            if let Some(client) = contained(&self.shared.journal, || exchange::serve(&self.shared, client)) {
+            self.shared.at_work.fetch_add(1, Ordering::Relaxed);
+            let client = contained(&self.shared.journal, || exchange::serve(&self.shared, client));
+            self.shared.at_work.fetch_sub(1, Ordering::Relaxed);
+            if let Some(client) = client {
                 self.give_back(client);
             }
         }

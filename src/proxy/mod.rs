@@ -49,9 +49,10 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::net::tls;
 use crate::profile::Profile;
-use crate::quota::Reading;
 use crate::quota::snapshots::Extent;
+use crate::quota::{Readiness, Reading};
 use crate::state::{file, store::Lock};
+use crate::sys::clock;
 use crate::wire::url::{Scheme, Url};
 use bindings::Recorder;
 use connections::Connections;
@@ -61,6 +62,7 @@ use journal::{Journal, Marker, Tag};
 use lane::Lanes;
 use ledger::{Ledger, Serving};
 use limits::Limits;
+use passage::Passages;
 use placement::Placements;
 use renew::Renewals;
 use route::{Lane, Secrets};
@@ -70,11 +72,13 @@ use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Codex has ended and the user waits for the prompt: what is still to be written has so long.
 const FINISH_LIMIT: Duration = Duration::from_millis(500);
+/// Exchanges that codex left behind are over in a millisecond. What it left running itself may go on.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// How long a run that died may still count: its exchanges only make others look less busy.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
@@ -122,6 +126,9 @@ pub struct Shared {
     pub saver: saver::Saver,
     pub recorder: Recorder,
     pub scout: Scout,
+    pub passages: Passages,
+    /// Workers that serve somebody.
+    pub at_work: AtomicUsize,
     requests: AtomicU64,
 }
 
@@ -187,6 +194,8 @@ impl Proxy {
             members: settings.members,
             journal,
             scout: Scout::default(),
+            passages: Passages::default(),
+            at_work: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
         });
         shared.journal.line(format_args!("runtime proxy log initialized pid={}", std::process::id()));
@@ -223,6 +232,11 @@ impl Proxy {
 
     /// Codex has ended: what is left to write is written.
     pub fn finish(&self) {
+        // Its connections ended with it, and each exchange has its last words.
+        let until = clock::now() + LAST_WORDS;
+        while self.shared.at_work.load(Ordering::Relaxed) > 0 && clock::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.shared.saver.finish(&self.shared.journal);
         if !self.shared.recorder.finish(FINISH_LIMIT) {
             self.shared.journal.note(Marker::StateSaveError, format_args!("error=bindings were not all written"));
@@ -240,10 +254,14 @@ pub struct Briefing {
 }
 
 impl Briefing {
-    /// What a usage call about that profile was answered.
+    /// What a usage call was answered that asked about that profile because a run begins. Where it says that there is
+    /// quota left, older marks are over: the user may have paid for more. What is asked in the background ends none: a
+    /// refusal is nearer to the truth than a count (spec S-57).
     pub fn told(&self, profile: &str, reading: &Reading) {
         let Some(asked) = self.asked.iter().find(|asked| self.shared.name(asked.id) == profile) else { return };
-        scout::answered(&self.shared, asked, reading);
+        if reading.readiness(clock::unix()) == Readiness::Ready {
+            self.shared.ledger.has_quota(asked);
+        }
         self.shared.scout.tell(News::Told(asked.id, reading.clone(), Extent::Whole));
     }
 }

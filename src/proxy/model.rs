@@ -72,8 +72,8 @@ pub fn serve(
         Outcome::Won(_, (answer, serving)) | Outcome::Refused(_, (answer, serving)) => {
             commit(shared, client, answer, &serving, session, trace)
         }
-        Outcome::Nobody(error) => deliver::unavailable(client, &rotate::exhausted(error.as_ref())),
-        Outcome::ClientGone => deliver::client_fault(client, upload),
+        Outcome::Nobody(error) => deliver::unavailable(shared, client, &rotate::exhausted(error.as_ref()), trace),
+        Outcome::ClientGone => deliver::client_fault(shared, client, upload, trace),
     }
 }
 

@@ -2,48 +2,69 @@
 //! both ways as they come. Knows no frames; nothing is looked at and nothing moves.
 
 use super::attempt::{Call, Sender};
-use super::deliver::{self, Ended, Trace};
+use super::deliver::{self, Ended};
 use super::dial::{self, Dialled};
-use super::downstream::{Client, local_answer};
+use super::downstream::Client;
 use super::duplex::{Duplex, Moved, Read};
-use super::journal::Marker;
-use super::route::{Lane, Route};
-use super::{Shared, admission, exchange, websocket};
+use super::route::Route;
+use super::{Shared, exchange, websocket};
 use crate::net::stream::Stream;
-use crate::wire::handshake;
 use crate::wire::head::Request;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Open at once. Codex opens one or two; each keeps a thread, of which the model's exchanges are to have enough.
+const MAX_OPEN: usize = 128;
+
+/// How many are open.
+#[derive(Default)]
+pub struct Passages(AtomicUsize);
+
+/// One that is open, until it is dropped.
+struct Open<'a>(&'a Passages);
+
+impl Passages {
+    fn enter(&self) -> Option<Open<'_>> {
+        let more = |open: usize| (open < MAX_OPEN).then_some(open + 1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Open(self))
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Route) -> Ended {
-    let key = match handshake::key(request) {
-        Ok(key) => key,
-        Err(bad) => {
-            let _ = client.write_all(&local_answer(400, "bad_request", &bad.to_string()));
-            return Ended::Close;
-        }
+    let (key, mut trace, slot) = match websocket::begin(shared, client, request, route) {
+        Ok(begun) => begun,
+        Err(ended) => return ended,
     };
-    let mut trace = Trace::new(shared.tag(Lane::WebSocket));
-    let slot = match admission::admit(shared, trace.tag, &route.path) {
-        Ok(slot) => slot,
-        Err(why) => return deliver::unavailable(client, &why),
+    let Some(_open) = shared.passages.enter() else {
+        let why = format!("prodex: {MAX_OPEN} sockets of this kind are open, and no more may be.");
+        return deliver::unavailable(shared, client, &why, &trace);
     };
     trace.attempts = 1;
     let call = Call { request, route, sender: Sender::Codex, drop_turn_state: false };
     match dial::direct(shared, client, &call, key) {
         Ok(Dialled::Open(mut link, response)) => {
             if client.write_all(&websocket::switching(&response)).is_err() {
+                trace.over(shared, 101, "client");
                 return Ended::Close;
             }
             // An open socket may be silent for hours: it keeps nobody out.
             drop(slot);
-            let end = pass(client, &mut link.stream, link.early);
-            shared.journal.mark(trace.tag, Marker::Exchange, format_args!("profile=- status=101 end={end}"));
+            trace.over(shared, 101, pass(client, &mut link.stream, link.early));
             Ended::Close
         }
         Ok(Dialled::Answer(answer)) => deliver::relay(shared, client, *answer, None, &mut trace),
-        Err(error) if error.client_gone() => Ended::Close,
+        Err(error) if error.client_gone() => {
+            trace.over(shared, 0, "client_gone");
+            Ended::Close
+        }
         Err(error) => {
             exchange::note_connect_error(shared, trace.tag, route, &error);
-            deliver::unavailable(client, &format!("prodex: {error}."))
+            deliver::unavailable(shared, client, &format!("prodex: {error}."), &trace)
         }
     }
 }

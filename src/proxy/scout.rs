@@ -3,7 +3,6 @@
 //! The rules are `quota::schedule`'s and `quota::snapshots`'s. Without traffic it sleeps.
 
 use super::journal::Marker;
-use super::ledger::Serving;
 use super::standing::{self, Standing};
 use super::{ProfileId, Shared};
 use crate::config::Config;
@@ -223,20 +222,12 @@ impl Field {
         if profiles.is_empty() {
             return;
         }
-        let before = clock::unix();
-        let asked: Vec<Serving> = self.shared.ids().map(|id| self.shared.ledger.ask_about(id)).collect();
         let result = shelf::ask(&self.config, &self.url, &profiles, CALL_LIMIT);
         let known = self.noted(result);
         self.shared.journal.line(format_args!("quota asked profiles={}", profiles.len()));
-        let Some(known) = known else { return };
-        for (standing, asked) in due.iter().filter_map(|index| Some((self.standings.get(*index)?, asked.get(*index)?)))
-        {
-            let known = known.of(&standing.name, &standing.account).and_then(|known| known.reading.as_ref());
-            if let Some(reading) = known.filter(|reading| reading.taken_at >= before) {
-                answered(&self.shared, asked, reading);
-            }
+        if let Some(known) = known {
+            self.look(&known, clock::unix());
         }
-        self.look(&known, clock::unix());
     }
 
     /// What is known now decides the order, and who is out.
@@ -271,13 +262,6 @@ impl Field {
             }
             *said = until;
         }
-    }
-}
-
-/// A usage call was answered: what was marked before it was `asked` is over where there is quota left.
-pub fn answered(shared: &Shared, asked: &Serving, reading: &Reading) {
-    if reading.readiness(clock::unix()) == Readiness::Ready {
-        shared.ledger.has_quota(asked);
     }
 }
 

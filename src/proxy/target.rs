@@ -32,6 +32,7 @@ impl Target {
     pub fn head(&self, jar: &Jar, call: &Call<'_>) -> Vec<u8> {
         let request = call.request;
         let is_upgrade = call.route.lane == Lane::WebSocket;
+        let is_model = call.route.class == Class::Model;
         let headers = request.headers();
         let authority = self.url.authority();
         let cookie = jar.header(call.sender.id(), &self.url);
@@ -65,7 +66,7 @@ impl Target {
             } else if is_upgrade && is("upgrade") {
                 Edit::Keep
             // What is compressed or re-framed by agreement could not be read here.
-            } else if is_upgrade && (is("sec-websocket-extensions") || is("sec-websocket-protocol")) {
+            } else if is_upgrade && is_model && (is("sec-websocket-extensions") || is("sec-websocket-protocol")) {
                 Edit::Drop
             } else if is("authorization") && ours {
                 authorization.map_or(Edit::Drop, |value| Edit::Set(value.as_bytes()))

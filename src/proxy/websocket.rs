@@ -6,6 +6,7 @@ use super::deliver::{self, Ended, Trace};
 use super::dial::{self, Dialled, Opening};
 use super::downstream::{Client, local_answer};
 use super::journal::Marker;
+use super::lane::Slot;
 use super::rotate::{self, Outcome};
 use super::route::{Lane, Route};
 use super::select::Ask;
@@ -13,18 +14,32 @@ use super::{Shared, admission, relay, session};
 use crate::wire::handshake;
 use crate::wire::head::{Request, Response};
 
-pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Route) -> Ended {
+/// What every socket begins with: a handshake of codex that is right, and a place for it. Else codex has been told.
+pub fn begin<'a, 'b>(
+    shared: &'a Shared,
+    client: &mut Client,
+    request: &'b Request,
+    route: &Route,
+) -> Result<(&'b str, Trace, Slot<'a>), Ended> {
+    let trace = Trace::new(shared.tag(Lane::WebSocket));
     let key = match handshake::key(request) {
         Ok(key) => key,
         Err(bad) => {
+            trace.over(shared, 400, "bad_request");
             let _ = client.write_all(&local_answer(400, "bad_request", &bad.to_string()));
-            return Ended::Close;
+            return Err(Ended::Close);
         }
     };
-    let mut trace = Trace::new(shared.tag(Lane::WebSocket));
-    let slot = match admission::admit(shared, trace.tag, &route.path) {
-        Ok(slot) => slot,
-        Err(why) => return deliver::unavailable(client, &why),
+    match admission::admit(shared, trace.tag, &route.path) {
+        Ok(slot) => Ok((key, trace, slot)),
+        Err(why) => Err(deliver::unavailable(shared, client, &why, &trace)),
+    }
+}
+
+pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Route) -> Ended {
+    let (key, mut trace, slot) = match begin(shared, client, request, route) {
+        Ok(begun) => begun,
+        Err(ended) => return ended,
     };
     let claims = Claims::of_headers(|name| request.headers().value(name));
     let opening = Opening { request, route, key, session: claims.session };
@@ -32,10 +47,11 @@ pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Ro
     let mut ask = Ask { owner: None, movable: true, ..shared.ledger.ask(&claims, false) };
     match dial::open(shared, client, &opening, &mut ask, trace.tag, &mut trace.attempts) {
         Outcome::Won(id, Dialled::Open(link, response)) => {
+            trace.profile = Some(id);
             if client.write_all(&switching(&response)).is_err() {
+                trace.over(shared, 101, "client_gone");
                 return Ended::Close;
             }
-            trace.profile = Some(id);
             // A socket without a turn takes no place: each turn asks for its own.
             drop(slot);
             session::run(shared, client, &opening, *link, trace.tag);
@@ -52,8 +68,11 @@ pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Ro
             deliver::relay(shared, client, *answer, None, &mut trace)
         }
         // An open link is never a refusal.
-        Outcome::Refused(_, Dialled::Open(..)) | Outcome::ClientGone => Ended::Close,
-        Outcome::Nobody(error) => deliver::unavailable(client, &rotate::exhausted(error.as_ref())),
+        Outcome::Refused(_, Dialled::Open(..)) | Outcome::ClientGone => {
+            trace.over(shared, 0, "client_gone");
+            Ended::Close
+        }
+        Outcome::Nobody(error) => deliver::unavailable(shared, client, &rotate::exhausted(error.as_ref()), &trace),
     }
 }
 

@@ -1,7 +1,6 @@
 //! The opening handshake of WebSocket (RFC 6455 4), both ends of it.
 //!
-//! Offers no extension and no subprotocol, so an answer with one is wrong. Knows no `Host`, no `Origin` and no
-//! credentials: whether a client may connect is not decided here.
+//! Knows no `Host`, no `Origin` and no credentials: whether a client may connect is not decided here.
 
 use super::Malformed;
 use super::head::{Headers, Request, Response};
@@ -40,7 +39,7 @@ pub fn accept(key: &str) -> String {
     STANDARD.encode(hash.digest().bytes())
 }
 
-/// Checks a server's answer (RFC 6455 4.1) to a handshake that offered `key`, no extension and no subprotocol.
+/// Checks a server's answer (RFC 6455 4.1) to a handshake that offered `key`; [`agrees_on_nothing`] looks at the rest.
 pub fn check(response: &Response, key: &str) -> Result<(), Malformed> {
     let headers = response.headers();
     if response.status() != 101 || response.minor_version() != 1 || !switches(headers) {
@@ -49,10 +48,13 @@ pub fn check(response: &Response, key: &str) -> Result<(), Malformed> {
     if single(headers, "sec-websocket-accept") != Some(accept(key).as_str()) {
         return Err(Malformed::BadAccept);
     }
-    if headers.contains("sec-websocket-extensions") || headers.contains("sec-websocket-protocol") {
-        return Err(Malformed::Unasked);
-    }
     Ok(())
+}
+
+/// Checks a server's answer to a handshake that offered no extension and no subprotocol (RFC 6455 4.1).
+pub fn agrees_on_nothing(response: &Response) -> Result<(), Malformed> {
+    let agreed = ["sec-websocket-extensions", "sec-websocket-protocol"];
+    if agreed.iter().any(|name| response.headers().contains(name)) { Err(Malformed::Unasked) } else { Ok(()) }
 }
 
 fn switches(headers: &Headers) -> bool {
@@ -116,7 +118,7 @@ mod tests {
         ];
         for (old, new, want) in rows {
             let head = response(ANSWER.replacen(old, new, 1).as_bytes()).unwrap().unwrap().1;
-            assert_eq!(check(&head, KEY), want, "{old} -> {new}");
+            assert_eq!(check(&head, KEY).and_then(|()| agrees_on_nothing(&head)), want, "{old} -> {new}");
         }
     }
 

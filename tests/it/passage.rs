@@ -51,18 +51,22 @@ fn passes(from: &mut Peer, to: &mut Peer, bytes: &[u8]) {
 fn bytes_pass_both_ways_as_they_are() {
     let (wire, behind) = start("passes");
     let mut client = behind.peer();
-    // With its credentials, and without what two parties would have to agree on. The first frame comes with the head.
+    // With its credentials and all that the two may agree on: nobody in between reads it. The first frame comes with the
+    // head.
     let first = frame(0x81, b"at once");
-    let mut bytes = asks(&behind, "Sec-WebSocket-Extensions: permessage-deflate\r\nX-Odd: 1\r\n").into_bytes();
+    let offers = "Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Protocol: voice\r\nX-Odd: 1\r\n";
+    let mut bytes = asks(&behind, offers).into_bytes();
     bytes.extend(&first);
     client.send(bytes);
     let mut upstream = wire.next();
-    let expected = asks(&behind, "X-Odd: 1\r\n")
+    let expected = asks(&behind, offers)
         .replace(&behind.backend(""), "/backend-api")
         .replace(&behind.address.to_string(), &wire.address.to_string());
     assert_eq!(upstream.head(), expected);
-    upstream.send([switching().as_bytes(), &frame(0x82, b"early")].concat());
-    assert!(client.head().starts_with("HTTP/1.1 101 "));
+    let agreed = switching().replace("X-Its: own", "Sec-WebSocket-Protocol: voice");
+    upstream.send([agreed.as_bytes(), &frame(0x82, b"early")].concat());
+    let head = client.head();
+    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("Sec-WebSocket-Protocol: voice\r\n"), "{head}");
     assert_eq!(client.exactly(7), frame(0x82, b"early"));
     assert_eq!(upstream.exactly(first.len()), first);
     // What looks like a turn, a quota, nonsense: nothing is looked at.
@@ -77,8 +81,8 @@ fn bytes_pass_both_ways_as_they_are() {
     drop(upstream);
     let (rest, _) = client.rest();
     assert_eq!(rest, b"last");
-    let told = until("it is told", || behind.space.marked(" exchange profile=- status=101 end=upstream").pop());
-    assert!(told.contains("transport=websocket"), "{told}");
+    let told = until("it is told", || behind.space.marked(" end=upstream").pop());
+    assert!(told.contains("transport=websocket exchange profile=- status=101 attempts=1 "), "{told}");
     wire.assert_no_more();
     behind.assert_nothing_left(0);
 }
@@ -148,7 +152,25 @@ fn another_answer_is_codexs() {
     client.send(asks(&nowhere, ""));
     assert!(client.head().starts_with("HTTP/1.1 503 "));
     assert_eq!(nowhere.space.marked("upstream_connect_error").len(), 1);
+    assert_eq!(nowhere.space.marked(" exchange profile=- status=503 attempts=1 ").len(), 1);
     assert_eq!(behind.space.marked("quota_blocked").len() + behind.space.marked("unauthorized").len(), 0);
+}
+
+#[test]
+fn no_more_than_so_many_are_open() {
+    let (wire, behind) = start("many");
+    let mut pairs: Vec<(Peer, Peer)> = (0..128).map(|_| pair(&behind, &wire)).collect();
+    let mut client = behind.peer();
+    client.send(asks(&behind, ""));
+    assert!(client.head().starts_with("HTTP/1.1 503 "));
+    assert_eq!(behind.space.marked("end=unavailable").len(), 1);
+    pairs.pop();
+    until("there is a place again", || {
+        let mut client = behind.peer();
+        client.send(asks(&behind, ""));
+        wire.is_waiting().then_some(())
+    });
+    drop(pairs);
 }
 
 #[test]

@@ -649,6 +649,31 @@ fn a_turn_goes_to_the_owner_of_its_previous_response() {
     behind.assert_well(2);
 }
 
+#[test]
+fn a_turn_whose_owner_opens_no_socket_is_sent_away_four_times() {
+    let backend = backend();
+    let behind = Behind::start("no-owner", &NAMES, &backend);
+    let mut client = behind.socket();
+    clean_turn(&mut client, FULL, "alpha");
+    let id = last_id(&backend, "alpha");
+    client.leave();
+    for kind in [Kind::Handshake, Kind::Post] {
+        backend.set("alpha", kind, [Behave::quota_status()]);
+    }
+    for round in 1..=5 {
+        let mut client = behind.socket();
+        client.text(&chained(&id));
+        if round <= 4 {
+            ends_at_once(&mut client);
+        } else {
+            // Codex would give WebSockets up: it hears the backend's own words.
+            let events = client.read_events().expect("words");
+            assert!(events.iter().any(|event| event.contains("previous_response_not_found")), "{events:?}");
+        }
+    }
+    assert_eq!(behind.space.marked("websocket_bounce profile=beta reason=owner").len(), 4);
+}
+
 // Breaks
 
 const CUTS: [Cut; 4] = [Cut::Drop, Cut::Reset, Cut::Close(1011), Cut::Close(1000)];

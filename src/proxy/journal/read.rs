@@ -67,6 +67,7 @@ impl Summary {
 pub fn summarize(sample: &[u8]) -> Summary {
     let mut summary = Summary::default();
     let (mut commit, mut first) = (Vec::new(), Vec::new());
+    let mut newest = "";
     for line in sample.split_inclusive(|byte| *byte == b'\n') {
         // One without its end is being written, or was torn: its last number may not be whole.
         let line = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
@@ -77,8 +78,13 @@ pub fn summarize(sample: &[u8]) -> Summary {
         summary.lines += 1;
         let Some((name, fields)) = marker(text) else { continue };
         count(&mut summary.markers, name);
-        let clean = line.unwrap_or_default().chars().map(|c| if c.is_control() { ' ' } else { c });
-        summary.last = Some(clean.take(LAST_CHARS).collect());
+        // An exchange writes its lines together, when it waits: the last line need not be the newest.
+        let line = line.unwrap_or_default();
+        let at = line.get(..STAMP).unwrap_or_default();
+        if at >= newest {
+            newest = at;
+            summary.last = Some(line.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LAST_CHARS).collect());
+        }
         if name == Marker::Refused.name() {
             let reason = value(fields, "reason").filter(|reason| is_name(reason)).unwrap_or("other");
             count(&mut summary.refused, reason);

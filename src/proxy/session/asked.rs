@@ -87,8 +87,11 @@ impl Session<'_> {
         if let Some(mut ask) = better {
             match self.another(&mut ask)? {
                 Another::Link(link) => self.switch(*link),
-                // Nobody but its owner knows what it goes on from: codex comes back with its full input.
-                Another::NoSocket | Another::Nobody if owner.is_some() => return Err(Over::Bounced),
+                // Nobody but its owner knows what it goes on from: codex comes back with its full input. Sent away often
+                // enough, it hears what the backend says to that.
+                Another::NoSocket | Another::Nobody if owner.is_some() && self.bounces("owner") => {
+                    return Err(Over::Bounced);
+                }
                 Another::NoSocket | Another::Nobody => {}
             }
         }

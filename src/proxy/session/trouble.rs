@@ -95,12 +95,7 @@ impl Session<'_> {
         } else {
             self.shared.ledger.has_alternative(&ask, id, &self.shared.wallet)
         };
-        if elsewhere && self.may_bounce() {
-            self.shared.journal.mark(
-                self.tag,
-                Marker::WebsocketBounce,
-                format_args!("profile={} reason={}", self.shared.name(id), trouble.name()),
-            );
+        if elsewhere && self.bounces(trouble.name()) {
             return Err(Over::Bounced);
         }
         self.pass_on(trouble)
@@ -139,9 +134,15 @@ impl Session<'_> {
         }
     }
 
-    fn may_bounce(&self) -> bool {
+    /// The socket is to end so that codex comes back with its full input, unless it was sent away often enough.
+    pub(super) fn bounces(&self, reason: &str) -> bool {
         // Without a session the count has nowhere to stay: one socket, one bounce, and codex's own limit.
-        self.opening.session.is_none_or(|session| self.shared.ledger.bounce(session, MAX_BOUNCES))
+        let may = self.opening.session.is_none_or(|session| self.shared.ledger.bounce(session, MAX_BOUNCES));
+        if may {
+            let name = self.shared.name(self.link.id);
+            self.shared.journal.mark(self.tag, Marker::WebsocketBounce, format_args!("profile={name} reason={reason}"));
+        }
+        may
     }
 
     /// A link with another profile, by the rules of `ask`.

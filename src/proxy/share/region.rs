@@ -7,14 +7,14 @@
 
 use crate::state::file;
 use crate::sys::mapping::{self, Mapping};
-use crate::sys::{private, user};
+use crate::sys::{clock, private, user};
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 const DIRECTORY: &str = "/dev/shm";
 /// The number is that of the layout: another one is another file.
@@ -22,6 +22,8 @@ const PREFIX: &str = "prodex-2-";
 /// Locks that stand in the way are held for microseconds.
 const ATTEMPTS: usize = 200;
 const PAUSE: Duration = Duration::from_millis(1);
+/// What a run said stands at least so long for the next one of its home, whatever other homes the user has. Seconds.
+const KEPT: u64 = 120;
 /// Files that are looked at, to find those which nobody uses any more.
 const MAX_LOOKED_AT: usize = 1_000;
 
@@ -79,6 +81,8 @@ fn enter(path: &Path, words: usize, begin: impl Fn(&[AtomicU64])) -> io::Result<
         }
         // From alone to shared somebody may come between: they begin anew too, or remove the file, which shows below.
         if locked(mapping.file().try_lock_shared())? && file::is_at(mapping.file(), path).unwrap_or(false) {
+            // Writing through the mapping does not do so.
+            let _ = mapping.file().set_modified(UNIX_EPOCH + Duration::from_secs(clock::unix()));
             return Ok(mapping);
         }
         std::thread::sleep(PAUSE);
@@ -86,12 +90,16 @@ fn enter(path: &Path, words: usize, begin: impl Fn(&[AtomicU64])) -> io::Result<
     Err(io::Error::other(format!("{} is locked", path.display())))
 }
 
-/// Files of other homes whose last process is gone: they would fill the memory.
+/// Files of other homes whose last process is gone, and began a while ago: they would fill the memory.
 fn remove_unused(directory: &Path, prefix: &str, own: &Path) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten().take(MAX_LOOKED_AT) {
         let (path, name) = (entry.path(), entry.file_name());
         if path == own || !name.to_str().is_some_and(|name| name.starts_with(prefix)) {
+            continue;
+        }
+        let modified = fs::symlink_metadata(&path).map_or(0, |meta| u64::try_from(meta.mtime()).unwrap_or(0));
+        if clock::unix().abs_diff(modified) < KEPT {
             continue;
         }
         let Ok(file) = private::open(OpenOptions::new().read(true), &path) else { continue };
@@ -146,6 +154,13 @@ mod tests {
         one.words()[5].store(1, Relaxed);
         assert_eq!((two.words()[5].load(Relaxed), files(&dir)), (0, 2));
         drop(one);
+        let three = open(&dir, "c").unwrap();
+        assert_eq!(files(&dir), 3, "a was in use a moment ago");
+        drop(three);
+        for entry in fs::read_dir(dir.root()).unwrap().flatten() {
+            let file = OpenOptions::new().write(true).open(entry.path()).unwrap();
+            file.set_modified(UNIX_EPOCH + Duration::from_secs(clock::unix() - KEPT)).unwrap();
+        }
         let _three = open(&dir, "c").unwrap();
         assert_eq!(files(&dir), 2, "b and c are in use, a is not");
         fs::write(dir.path("prodex-1-of-somebody-else"), "").unwrap();
