@@ -3,6 +3,7 @@
 
 use super::tls::{self, Protocol};
 use super::{Cause, NetError, Patience, Phase, dial, tunnel, way_out};
+use crate::sys::buffer;
 use crate::sys::poll::{self, Watch};
 use crate::wire::url::{Scheme, Url};
 use rustls::ClientConnection;
@@ -85,6 +86,15 @@ impl Stream {
         self.tls
             .as_mut()
             .is_some_and(|tls| tls.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() > 0))
+    }
+
+    /// Reads what is there behind what stands in `into`.
+    pub fn read_into(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        buffer::with_scratch(|scratch| {
+            let taken = self.read(scratch)?;
+            into.extend_from_slice(&scratch[..taken]);
+            Ok(taken)
+        })
     }
 
     /// At most `buf.len()` bytes; 0 is an orderly end. A TLS peer that just drops the connection is `UnexpectedEof`.

@@ -12,6 +12,7 @@ use super::{ProfileId, Shared, journal};
 use crate::net::stream::{self, Stream};
 use crate::net::tls::Protocol;
 use crate::net::{Cause, NetError, Patience, Phase};
+use crate::sys::buffer::{self, Buffer};
 use crate::sys::clock;
 use crate::sys::poll;
 use crate::wire::Malformed;
@@ -68,7 +69,7 @@ pub struct Answer {
     pub head: Response,
     pub tap: Tap,
     /// Body bytes that were read already, framing included. The tap has seen them; codex has not.
-    pub early: Vec<u8>,
+    pub early: Buffer,
     pub stream: Stream,
     pub key: Key,
     /// The connection can carry another request once the body was read to its end.
@@ -87,11 +88,11 @@ pub fn http(
     allowance: Allowance,
 ) -> Result<Answer, NetError> {
     let target = Target::of(shared, call);
-    let key: Key = (call.sender.id(), target.url.origin());
-    let head = target.head(&shared.jar, call);
+    let key: Key = (call.sender.id(), target.origin.clone());
+    let mut head = target.head(&shared.jar, call);
     if let Some(stream) = Some(&key).filter(|_| call.may_repeat()).and_then(|key| shared.connections.take(key)) {
-        match talk(stream, &head, upload, client, allowance.answer) {
-            Ok(spoken) => return finish(shared, call, &target, key, spoken),
+        match talk(stream, &mut head, upload, client, allowance.answer) {
+            Ok(spoken) => return finish(shared, call, target, key, spoken),
             Err(Silence { cause: Cause::Closed, heard: false, .. }) => {}
             Err(silence) => return Err(target.failed(silence.phase, silence.cause)),
         }
@@ -99,8 +100,8 @@ pub fn http(
     let connect = allowance.connecting(shared.limits.connect + TLS_LIMIT);
     let patience = Patience { until: clock::now() + connect, client: Some(client.fd()) };
     let stream = shared.connections.open(&target.url, Protocol::Http, patience)?;
-    match talk(stream, &head, upload, client, allowance.answer) {
-        Ok(spoken) => finish(shared, call, &target, key, spoken),
+    match talk(stream, &mut head, upload, client, allowance.answer) {
+        Ok(spoken) => finish(shared, call, target, key, spoken),
         Err(silence) => Err(target.failed(silence.phase, silence.cause)),
     }
 }
@@ -109,7 +110,7 @@ pub fn http(
 struct Spoken {
     stream: Stream,
     response: Response,
-    rest: Vec<u8>,
+    rest: Buffer,
     /// The request was sent to its end.
     whole: bool,
 }
@@ -122,22 +123,34 @@ struct Silence {
 }
 
 /// Sends head and body while the body still comes, and reads until the final head of an answer is there, which may be
-/// before the body is sent. Interim answers go to codex as they come.
+/// before the body is sent. Interim answers go to codex as they come. `head` is as before at the end.
 fn talk(
-    mut stream: Stream,
-    head: &[u8],
+    stream: Stream,
+    head: &mut Buffer,
     upload: &mut Upload,
     client: &mut Client,
     first_byte: Duration,
 ) -> Result<Spoken, Silence> {
     // A short body travels in one packet with its head.
-    let mut first = head.to_vec();
-    if upload.bytes.len() <= READ_AHEAD {
-        first.extend_from_slice(&upload.bytes);
-    }
-    let joined = first.len() - head.len();
+    let joined = if upload.bytes.len() <= READ_AHEAD { upload.bytes.len() } else { 0 };
+    let length = head.len();
+    head.extend_from_slice(&upload.bytes[..joined]);
+    let spoken = speak(stream, head, joined, upload, client, first_byte);
+    head.truncate(length);
+    spoken
+}
+
+/// Sends `first`, which has the first `joined` bytes of the body behind the head, and the rest.
+fn speak(
+    mut stream: Stream,
+    first: &[u8],
+    joined: usize,
+    upload: &mut Upload,
+    client: &mut Client,
+    first_byte: Duration,
+) -> Result<Spoken, Silence> {
     let (mut sent_first, mut sent_body) = (0, joined);
-    let mut input: Vec<u8> = Vec::new();
+    let mut input = Buffer::new();
     let mut until = clock::now() + SEND_LIMIT;
     let (mut was_whole, mut heard) = (false, false);
     loop {
@@ -190,13 +203,9 @@ fn talk(
                 continue;
             }
         }
-        let mut buf = [0; 16 * 1024];
-        match stream.read(&mut buf) {
+        match stream.read_into(&mut input) {
             Ok(0) => return failed(broken.unwrap_or(Cause::Closed)),
-            Ok(taken) => {
-                input.extend_from_slice(&buf[..taken]);
-                heard = true;
-            }
+            Ok(_) => heard = true,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                 if let Some(cause) = broken {
                     return failed(cause);
@@ -232,7 +241,7 @@ fn pull(upload: &mut Upload, client: &mut Client) -> Result<bool, Silence> {
     upload.pull(client).map_err(|_| Silence { cause: Cause::ClientGone, phase: Phase::Send, heard: false })
 }
 
-fn finish(shared: &Shared, call: &Call<'_>, target: &Target, key: Key, spoken: Spoken) -> Result<Answer, NetError> {
+fn finish(shared: &Shared, call: &Call<'_>, target: Target, key: Key, spoken: Spoken) -> Result<Answer, NetError> {
     let Spoken { stream, response, rest, whole } = spoken;
     let malformed = |bad: Malformed| target.failed(Phase::Head, Cause::Malformed(bad.to_string()));
     shared.jar.keep(call.sender.id(), &target.url, response.headers());
@@ -251,7 +260,7 @@ fn finish(shared: &Shared, call: &Call<'_>, target: &Target, key: Key, spoken: S
     let reusable = clean && head::keeps_alive(response.minor_version(), headers) && !tap.is_until_close();
     let mut early = rest;
     early.truncate(used);
-    Ok(Answer { head: response, tap, early, stream, key, reusable, url: target.url.clone() })
+    Ok(Answer { head: response, tap, early, stream, key, reusable, url: target.url })
 }
 
 impl Answer {
@@ -260,15 +269,16 @@ impl Answer {
         if self.tap.is_done() {
             return Ok(false);
         }
-        let mut buf = [0; 16 * 1024];
-        let taken = self.stream.read_some(&mut buf, patience)?;
-        if taken == 0 {
-            return self.tap.closed().map(|()| false).map_err(|_| Cause::Closed);
-        }
-        let used = self.tap.feed(&buf[..taken]).map_err(|bad| Cause::Malformed(bad.to_string()))?;
-        self.reusable &= used == taken;
-        self.early.extend_from_slice(&buf[..used]);
-        Ok(true)
+        buffer::with_scratch(|scratch| {
+            let taken = self.stream.read_some(scratch, patience)?;
+            if taken == 0 {
+                return self.tap.closed().map(|()| false).map_err(|_| Cause::Closed);
+            }
+            let used = self.tap.feed(&scratch[..taken]).map_err(|bad| Cause::Malformed(bad.to_string()))?;
+            self.reusable &= used == taken;
+            self.early.extend_from_slice(&scratch[..used]);
+            Ok(true)
+        })
     }
 
     /// Reads as much of an error's body as is needed to judge it. What a slow one has said by then decides, and the rest is

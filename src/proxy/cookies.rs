@@ -76,7 +76,8 @@ fn is_ours(name: &str) -> bool {
 
 /// As codex: https, and ChatGPT's own hosts.
 fn is_chatgpt(url: &Url) -> bool {
-    let host = url.host.to_ascii_lowercase();
+    // In lower case, as `Url` has it.
+    let host = &url.host;
     url.scheme == Scheme::Https
         && ["chatgpt.com", "openai.com"]
             .iter()

@@ -15,6 +15,7 @@ use crate::net::fetch;
 use crate::net::stream::Stream;
 use crate::net::tls::Protocol;
 use crate::net::{Cause, NetError, Patience, Phase};
+use crate::sys::buffer::Buffer;
 use crate::sys::clock;
 use crate::wire::head::{Request, Response};
 use crate::wire::{body, handshake};
@@ -133,9 +134,10 @@ fn handshake(
     }
     let mut tap = Tap::new(body::response_framing(&response, "GET").map_err(malformed)?, false);
     let used = tap.feed(&rest).map_err(malformed)?;
-    let key = (call.sender.id(), target.url.origin());
-    let mut answer = Answer { head: response, tap, early: rest, stream, key, reusable: false, url: target.url.clone() };
-    answer.early.truncate(used);
+    let key = (call.sender.id(), target.origin.clone());
+    let mut early = Buffer::new();
+    early.extend_from_slice(&rest[..used]);
+    let mut answer = Answer { head: response, tap, early, stream, key, reusable: false, url: target.url.clone() };
     answer.read_error(client).map_err(failed(Phase::Body))?;
     Ok(Dialled::Answer(Box::new(answer)))
 }

@@ -2,8 +2,8 @@
 
 use crate::net::stream::Stream;
 use crate::net::{Cause, Patience};
-use crate::sys::clock;
 use crate::sys::poll::{self, Watch};
+use crate::sys::{buffer, clock};
 use crate::wire::Malformed;
 use crate::wire::body::{self, Body};
 use crate::wire::head::{self, Request};
@@ -19,8 +19,6 @@ const WRITE_LIMIT: Duration = Duration::from_secs(30);
 const MAX_BODY: usize = 128 * 1024 * 1024;
 /// One of codex's other calls: they are small, and whoever reads the run's secret in a process list may make them.
 const MAX_AUXILIARY: usize = 8 * 1024 * 1024;
-/// One read of a body.
-const READ: usize = 64 * 1024;
 
 pub struct Client {
     pub stream: Stream,
@@ -57,10 +55,15 @@ impl Client {
                 }
                 until.get_or_insert_with(|| clock::now() + HEAD_LIMIT);
             }
-            let mut buf = [0; 16 * 1024];
-            match self.stream.read_some(&mut buf, Patience::until(until.unwrap_or(quiet))) {
+            let patience = Patience::until(until.unwrap_or(quiet));
+            let read = buffer::with_scratch(|scratch| {
+                let taken = self.stream.read_some(scratch, patience)?;
+                self.unread.extend_from_slice(&scratch[..taken]);
+                Ok(taken)
+            });
+            match read {
                 Ok(0) => return Err(NoRequest::Gone),
-                Ok(taken) => self.unread.extend_from_slice(&buf[..taken]),
+                Ok(_) => {}
                 Err(Cause::Deadline) if until.is_none() => return Err(NoRequest::Quiet),
                 Err(Cause::Deadline) => return Err(NoRequest::Slow),
                 Err(_) => return Err(NoRequest::Gone),
@@ -126,10 +129,7 @@ impl Upload {
 
     fn take_from(&mut self, client: &mut Client) -> Result<bool, UploadError> {
         if client.unread.is_empty() {
-            client.unread.resize(READ, 0);
-            let result = client.stream.read(&mut client.unread);
-            client.unread.truncate(result.as_ref().map_or(0, |taken| *taken));
-            match result {
+            match client.stream.read_into(&mut client.unread) {
                 Ok(0) => return Err(UploadError::Gone),
                 Ok(_) => {}
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {

@@ -2,6 +2,7 @@
 //! one side is not read while much waits for the other. Knows no frames and no turns.
 
 use super::downstream::Client;
+use super::journal;
 use crate::net::Cause;
 use crate::net::stream::Stream;
 use crate::sys::clock;
@@ -11,8 +12,6 @@ use std::time::Instant;
 
 /// What waits for one side; the other is not read while there is more.
 const BUFFER: usize = 64 * 1024;
-/// A small message needs little.
-const FIRST_PIECE: usize = 4 * 1024;
 
 pub struct Duplex {
     pub to_client: Outbox,
@@ -20,8 +19,6 @@ pub struct Duplex {
     /// Bytes that were read and are still to be taken from here.
     pub client_in: Vec<u8>,
     pub upstream_in: Vec<u8>,
-    /// How much is read at once.
-    piece: usize,
 }
 
 /// What one wait brought.
@@ -41,13 +38,7 @@ pub enum Moved {
 impl Duplex {
     /// With what came from each before.
     pub fn new(client_in: Vec<u8>, upstream_in: Vec<u8>) -> Duplex {
-        Duplex {
-            to_client: Outbox::default(),
-            to_upstream: Outbox::default(),
-            client_in,
-            upstream_in,
-            piece: FIRST_PIECE,
-        }
+        Duplex { to_client: Outbox::default(), to_upstream: Outbox::default(), client_in, upstream_in }
     }
 
     /// Writes what can be written, waits, reads what has come.
@@ -71,6 +62,9 @@ impl Duplex {
         let mut watches = [client.stream.watch(read_client, !self.to_client.is_empty()), watch];
         let buffered = read_upstream && upstream.buffered();
         let deadline = if buffered { Some(clock::now()) } else { deadline };
+        if !buffered {
+            journal::flush();
+        }
         match poll::wait(&mut watches, deadline) {
             Ok(told) if told || buffered => {}
             Ok(_) => return Moved::Late,
@@ -81,7 +75,7 @@ impl Duplex {
         }
         let mut from_client = false;
         if watches[0].readable() && read_client {
-            match read(&mut client.stream, &mut self.client_in, &mut self.piece) {
+            match read(&mut client.stream, &mut self.client_in) {
                 Read::Some => from_client = true,
                 Read::None => {}
                 Read::End => return Moved::ClientGone,
@@ -89,7 +83,7 @@ impl Duplex {
         }
         let mut from_upstream = Read::None;
         if (watches[1].readable() || buffered) && read_upstream {
-            from_upstream = read(upstream, &mut self.upstream_in, &mut self.piece);
+            from_upstream = read(upstream, &mut self.upstream_in);
         } else if watches[1].hung_up() && !read_upstream && self.to_client.send_all(client).is_err() {
             // It hung up while codex is slow: what it said is read first.
             return Moved::ClientGone;
@@ -104,17 +98,9 @@ pub enum Read {
     End,
 }
 
-/// Reads what is there behind what is in `into`, in pieces that grow with the stream.
-fn read(stream: &mut Stream, into: &mut Vec<u8>, piece: &mut usize) -> Read {
-    let at = into.len();
-    into.resize(at + *piece, 0);
-    let result = stream.read(&mut into[at..]);
-    let taken = result.as_ref().map_or(0, |taken| *taken);
-    into.truncate(at + taken);
-    if taken == *piece {
-        *piece = (*piece * 2).min(BUFFER);
-    }
-    match result {
+/// Reads what is there behind what is in `into`.
+fn read(stream: &mut Stream, into: &mut Vec<u8>) -> Read {
+    match stream.read_into(into) {
         Ok(0) => Read::End,
         Ok(_) => Read::Some,
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Read::None,

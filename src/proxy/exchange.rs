@@ -5,7 +5,7 @@ use super::attempt::{self, Call, Sender};
 use super::budget::Allowance;
 use super::deliver::{Ended, Trace, client_fault, relay, unavailable};
 use super::downstream::{Client, NoRequest, Upload, local_answer};
-use super::journal::{Marker, Tag};
+use super::journal::{self, Marker, Tag};
 use super::model;
 use super::route::{self, Class, Route, Stray};
 use super::{Shared, admission, check, guard, passage, websocket};
@@ -13,17 +13,20 @@ use crate::net::NetError;
 use crate::sys::clock;
 use crate::wire::head::{self, Request};
 use crate::wire::{Malformed, handshake};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// After an answer the next request often comes at once: so long a worker waits for it before the listener takes over.
 const LINGER: Duration = Duration::from_millis(100);
+/// Somebody who asks one thing after the other needs less.
+const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// Serves requests of one connection until it is quiet: given back then; or closed: `None`.
 pub fn serve(shared: &Shared, mut client: Client) -> Option<Client> {
+    let _gathering = shared.journal.gather();
     // The listener hands over a connection on which something has come.
     let mut quiet = clock::now() + LINGER;
     loop {
-        let request = match client.request(quiet) {
+        let request = match next(&mut client, quiet) {
             Ok(request) => request,
             Err(NoRequest::Quiet) => return Some(client),
             Err(NoRequest::Gone) => return None,
@@ -40,6 +43,17 @@ pub fn serve(shared: &Shared, mut client: Client) -> Option<Client> {
             return None;
         }
         quiet = clock::now() + LINGER;
+    }
+}
+
+/// The next request. Where it follows at once, the last exchange's lines go to the log with its own.
+fn next(client: &mut Client, quiet: Instant) -> Result<Request, NoRequest> {
+    match client.request(quiet.min(clock::now() + AT_ONCE)) {
+        Err(NoRequest::Quiet) => {
+            journal::flush();
+            client.request(quiet)
+        }
+        came => came,
     }
 }
 
@@ -88,7 +102,6 @@ fn one(shared: &Shared, client: &mut Client, request: &Request) -> Ended {
         Ok(slot) => slot,
         Err(why) => return unavailable(shared, client, &why, &trace),
     };
-    let _gathering = shared.journal.gather();
     let ended = match route.class {
         Class::Model => model::serve(shared, client, request, &route, &mut upload, &mut trace),
         Class::Check if request.method() == "GET" => check::serve(shared, client, request, &route, &mut upload, &trace),

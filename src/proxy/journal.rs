@@ -145,8 +145,14 @@ struct Log {
 }
 
 thread_local! {
-    /// Lines that this thread keeps back, and where they go.
-    static KEPT: RefCell<Option<(Sink, String)>> = const { RefCell::new(None) };
+    static KEPT: RefCell<Option<Kept>> = const { RefCell::new(None) };
+}
+
+/// Lines that a thread keeps back, and where they go.
+struct Kept {
+    sink: Sink,
+    lines: String,
+    stamp: Stamp,
 }
 
 /// Lines of an exchange longer than this go out at once.
@@ -168,7 +174,7 @@ impl Drop for Gathering {
 pub fn flush() {
     KEPT.with(|kept| {
         if let Ok(mut kept) = kept.try_borrow_mut()
-            && let Some((sink, lines)) = kept.as_mut().filter(|(_, lines)| !lines.is_empty())
+            && let Some(Kept { sink, lines, .. }) = kept.as_mut().filter(|kept| !kept.lines.is_empty())
         {
             write(sink, lines);
             lines.clear();
@@ -181,8 +187,10 @@ fn write(sink: &Sink, lines: &str) {
     if let Some(log) = file.as_mut() {
         log.written += lines.len() as u64;
         if log.written > MAX_BYTES {
-            let now = stamp(clock::unix_millis());
-            let _ = writeln!(log.file, "[{now}] runtime proxy log is full: {MAX_BYTES} bytes, nothing more is kept");
+            let mut line = String::new();
+            let words = format_args!("runtime proxy log is full: {MAX_BYTES} bytes, nothing more is kept");
+            append(&mut line, &mut Stamp::default(), words);
+            let _ = log.file.write_all(line.as_bytes());
             *file = None;
         } else {
             let _ = log.file.write_all(lines.as_bytes());
@@ -219,16 +227,19 @@ impl Journal {
     }
 
     pub fn line(&self, text: fmt::Arguments<'_>) {
-        let line = format!("[{}] {}\n", stamp(clock::unix_millis()), clean(&text.to_string()));
         let kept = KEPT.with(|kept| {
             // A panic in the middle of this writes its own line.
             let mut kept = kept.try_borrow_mut().ok()?;
-            let (_, lines) = kept.as_mut()?;
-            lines.push_str(&line);
+            let Kept { lines, stamp, .. } = kept.as_mut()?;
+            append(lines, stamp, text);
             Some(lines.len())
         });
         match kept {
-            None => write(&self.sink, &line),
+            None => {
+                let mut line = String::new();
+                append(&mut line, &mut Stamp::default(), text);
+                write(&self.sink, &line);
+            }
             Some(MAX_KEPT..) => flush(),
             Some(_) => {}
         }
@@ -236,33 +247,70 @@ impl Journal {
 
     /// From here on.
     pub fn gather(&self) -> Gathering {
-        KEPT.replace(Some((Arc::clone(&self.sink), String::new())));
+        let sink = Arc::clone(&self.sink);
+        KEPT.replace(Some(Kept { sink, lines: String::new(), stamp: Stamp::default() }));
         Gathering(())
     }
 }
 
-/// A value may hold what a peer said: no line breaks, no escape codes.
-fn clean(text: &str) -> String {
-    text.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+/// One line, with its time: `[2026-11-25 07:16:03.123 +00:00] text`.
+fn append(lines: &mut String, stamp: &mut Stamp, text: fmt::Arguments<'_>) {
+    use fmt::Write;
+    stamp.write(clock::unix_millis(), lines);
+    let begin = lines.len();
+    // To a string nothing fails, but for what the text itself says.
+    let _ = Clean(lines).write_fmt(text);
+    let end = begin + lines[begin..].trim_end().len();
+    lines.truncate(end);
+    lines.push('\n');
 }
 
-/// `2026-11-25 07:16:03.123 +00:00`
-fn stamp(unix_millis: u64) -> String {
-    let t = clock::local(unix_millis / 1000);
-    let sign = if t.offset < 0 { '-' } else { '+' };
-    let minutes = t.offset.unsigned_abs() / 60;
-    format!(
-        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:03} {sign}{:02}:{:02}",
-        t.year,
-        t.month,
-        t.day,
-        t.hour,
-        t.minute,
-        t.second,
-        unix_millis % 1000,
-        minutes / 60,
-        minutes % 60
-    )
+/// A value may hold what a peer said: no line breaks, no escape codes.
+struct Clean<'a>(&'a mut String);
+
+impl fmt::Write for Clean<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+            self.0.push_str(text);
+        } else {
+            self.0.extend(text.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        }
+        Ok(())
+    }
+}
+
+/// The time of a line. What does not change within a second is made once in it: the zone is asked for by several calls.
+#[derive(Default)]
+struct Stamp {
+    second: u64,
+    /// `[2026-11-25 07:16:03.`
+    before: String,
+    /// ` +00:00] `
+    behind: String,
+}
+
+impl Stamp {
+    fn write(&mut self, unix_millis: u64, out: &mut String) {
+        use fmt::Write;
+        let second = unix_millis / 1000;
+        if self.second != second || self.before.is_empty() {
+            let t = clock::local(second);
+            let sign = if t.offset < 0 { '-' } else { '+' };
+            let minutes = t.offset.unsigned_abs() / 60;
+            self.second = second;
+            self.before.clear();
+            self.behind.clear();
+            let _ = write!(
+                self.before,
+                "[{:04}-{:02}-{:02} {:02}:{:02}:{:02}.",
+                t.year, t.month, t.day, t.hour, t.minute, t.second
+            );
+            let _ = write!(self.behind, " {sign}{:02}:{:02}] ", minutes / 60, minutes % 60);
+        }
+        out.push_str(&self.before);
+        let _ = write!(out, "{:03}", unix_millis % 1000);
+        out.push_str(&self.behind);
+    }
 }
 
 /// A new file of ours, never one that stands there already, never through a link.

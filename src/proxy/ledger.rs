@@ -120,15 +120,11 @@ impl Ledger {
 
     /// Whether somebody else could serve this now: not just a last resort.
     pub fn has_alternative(&self, ask: &Ask, than: ProfileId, wallet: &Wallet) -> bool {
-        self.snapshot(Lane::Standard, wallet).candidates.iter().any(|candidate| {
-            candidate.id != than
-                && candidate.usable == Usable::Yes
-                && !candidate.held
-                && !ask.tried.contains(&candidate.id)
-        })
+        select::has_alternative(&self.snapshot(Lane::Standard, wallet), ask, than)
     }
 
-    fn snapshot(&self, lane: Lane, wallet: &Wallet) -> Snapshot {
+    /// What selection sees now.
+    pub fn snapshot(&self, lane: Lane, wallet: &Wallet) -> Snapshot {
         // Reading a credential is I/O: done for the few refused ones, outside the lock.
         let (now, unix) = (clock::now(), clock::unix());
         let (current, order, health, held) = {

@@ -54,13 +54,12 @@ pub fn serve(
             Ok(answer) => answer,
             Err(error) => return Tried::Failed(error),
         };
-        let peer = answer.url.authority();
         match judge(shared, client, answer, route.lane, tag) {
             Ok((answer, Some(trouble))) if trouble != Trouble::UnknownResponse || unowned => {
                 Tried::Trouble(trouble, (answer, serving))
             }
             Ok((answer, _)) => Tried::Commit((answer, serving)),
-            Err(cause) => Tried::Failed(NetError { phase: Phase::Body, peer, cause }),
+            Err(error) => Tried::Failed(error),
         }
     });
     if let (Outcome::Won(id, (answer, _)), Some(turn_state)) = (&outcome, claims.turn_state)
@@ -84,10 +83,13 @@ fn judge(
     mut answer: Answer,
     lane: Lane,
     tag: Tag,
-) -> Result<(Answer, Option<Trouble>), Cause> {
+) -> Result<(Answer, Option<Trouble>), NetError> {
+    let failed = |answer: &Answer, cause| Err(NetError { phase: Phase::Body, peer: answer.url.authority(), cause });
     let status = answer.head.status();
     if status >= 400 {
-        answer.read_error(client)?;
+        if let Err(cause) = answer.read_error(client) {
+            return failed(&answer, cause);
+        }
         let retry_after = answer.head.headers().value("retry-after");
         let trouble = verdict::of_status(status, retry_after, &answer.tap.captured, lane);
         return Ok((answer, trouble));
@@ -105,7 +107,7 @@ fn judge(
                 shared.journal.mark(tag, Marker::LookaheadTimeout, format_args!("bytes={}", answer.early.len()));
                 break;
             }
-            Err(cause) => return Err(cause),
+            Err(cause) => return failed(&answer, cause),
         }
     }
     let trouble = match &answer.tap.decided {

@@ -1,4 +1,5 @@
-//! After commit: an upstream's body to codex, through one bounded buffer, watching both sides. Nothing is retried here.
+//! After commit: an upstream's body to codex, watching both sides. All that is kept of a stream, whatever the speeds, is one
+//! read of it (spec S-61): the next comes when codex has taken that. Nothing is retried here.
 //! Knows no profiles; what passes is looked at by the answer's tap.
 
 use super::Shared;
@@ -8,16 +9,12 @@ use super::downstream::Client;
 use super::journal;
 use super::tap::{CAPTURE, Tap};
 use crate::net::{Cause, NetError, Patience, Phase, stream};
+use crate::sys::buffer::{self, Buffer};
 use crate::sys::clock;
 use crate::sys::poll::{self, Watch};
 use crate::wire::head::{self, Edit, Response};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
-
-/// All that is kept of a stream, whatever the speeds (spec S-61).
-const BUFFER: usize = 64 * 1024;
-/// A stream of tokens needs little; a fast one gets more.
-const FIRST_BUFFER: usize = 8 * 1024;
 
 /// How a relay ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +67,7 @@ pub fn run(
     pending.append(&mut answer.early);
     seen(&mut answer.tap);
     let mut relayed = Relayed { end: End::Whole, bytes: 0, keep, first: None };
-    let end = pump(&mut answer, client, &pending, shared.limits.stream_idle, &mut relayed, seen);
+    let end = pump(&mut answer, client, pending, shared.limits.stream_idle, &mut relayed, seen);
     relayed.bytes = relayed.bytes.saturating_sub(head_len);
     if let End::Upstream(_) | End::Idle = end {
         relayed.keep = false;
@@ -87,39 +84,22 @@ pub fn run(
 fn pump(
     answer: &mut Answer,
     client: &mut Client,
-    beginning: &[u8],
+    beginning: Buffer,
     idle: Duration,
     relayed: &mut Relayed,
     mut seen: impl FnMut(&mut Tap),
 ) -> End {
-    let mut buffer = vec![0; FIRST_BUFFER];
-    // What codex has yet to take: first the beginning, then what stands in the buffer.
-    let (mut beginning, mut filled, mut sent) = (beginning, 0, 0);
+    // What codex has yet to take.
+    let (mut pending, mut sent) = (beginning, 0);
     let mut until = clock::now() + idle;
     // A full read says that more is there: no need to ask poll(2) first.
     let mut eager = answer.stream.buffered();
     loop {
-        let pending = if beginning.is_empty() { &buffer[sent..filled] } else { beginning };
-        if !pending.is_empty() {
-            match client.stream.write(pending) {
-                Ok(taken) => {
-                    if beginning.is_empty() {
-                        sent += taken;
-                    } else {
-                        beginning = &beginning[taken..];
-                    }
-                    relayed.bytes += taken as u64;
-                    let now = clock::now();
-                    relayed.first.get_or_insert(now);
-                    until = now + idle;
-                    continue;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(_) => return End::Client,
-            }
+        match relayed.write(client, &pending[sent..]) {
+            Ok(taken) => sent += taken,
+            Err(_) => return End::Client,
         }
-        let drained = pending.is_empty();
+        let drained = sent == pending.len();
         if drained && answer.tap.is_done() {
             return End::Whole;
         }
@@ -129,7 +109,7 @@ fn pump(
             let upstream = if drained { answer.stream.watch(true, false) } else { Watch::nothing() };
             let mut watches = [upstream, client.stream.watch(false, !drained)];
             match poll::wait(&mut watches, Some(until)) {
-                Ok(true) => {}
+                Ok(true) => until = clock::now() + idle,
                 Ok(false) => return End::Idle,
                 Err(error) => return End::Upstream(Cause::Failed(error.to_string())),
             }
@@ -140,38 +120,64 @@ fn pump(
         if !drained {
             continue;
         }
-        let taken = match answer.stream.read(&mut buffer) {
-            Ok(taken) => taken,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                eager = false;
-                continue;
-            }
-            Err(error) => return End::Upstream(stream::cause(&error)),
-        };
-        if taken == 0 {
-            return match answer.tap.closed() {
-                Ok(()) => End::Whole,
-                Err(_) => End::Upstream(Cause::Closed),
+        pending.clear();
+        sent = 0;
+        let moved = buffer::with_scratch(|scratch| {
+            let taken = match answer.stream.read(scratch) {
+                Ok(taken) => taken,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                    eager = false;
+                    return None;
+                }
+                Err(error) => return Some(End::Upstream(stream::cause(&error))),
             };
+            if taken == 0 {
+                return Some(answer.tap.closed().map_or(End::Upstream(Cause::Closed), |()| End::Whole));
+            }
+            let used = match answer.tap.feed(&scratch[..taken]) {
+                Ok(used) => used,
+                Err(bad) => return Some(End::Upstream(Cause::Malformed(bad.to_string()))),
+            };
+            answer.reusable &= used == taken;
+            eager = taken == scratch.len() || answer.stream.buffered();
+            // Learned before codex can ask for more of it.
+            seen(&mut answer.tap);
+            match relayed.write(client, &scratch[..used]) {
+                // What codex does not take at once is kept.
+                Ok(taken) => pending.extend_from_slice(&scratch[taken..used]),
+                Err(_) => return Some(End::Client),
+            }
+            None
+        });
+        if let Some(end) = moved {
+            return end;
         }
-        let used = match answer.tap.feed(&buffer[..taken]) {
-            Ok(used) => used,
-            Err(bad) => return End::Upstream(Cause::Malformed(bad.to_string())),
-        };
-        answer.reusable &= used == taken;
-        (filled, sent) = (used, 0);
-        eager = taken == buffer.len() || answer.stream.buffered();
-        if taken == buffer.len() && taken < BUFFER {
-            // A fast stream: larger pieces. What stands in the buffer stays where it is.
-            buffer.resize(buffer.len() * 2, 0);
+    }
+}
+
+impl Relayed {
+    /// As much of it as codex takes now.
+    fn write(&mut self, client: &mut Client, bytes: &[u8]) -> io::Result<usize> {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match client.stream.write(&bytes[sent..]) {
+                Ok(taken) => {
+                    sent += taken;
+                    self.bytes += taken as u64;
+                    self.first.get_or_insert_with(clock::now);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
         }
-        seen(&mut answer.tap);
+        Ok(sent)
     }
 }
 
 /// The response head as codex gets it, with `add` behind it: hop-by-hop headers and Cloudflare's cookies are ours, and what
 /// `without` names.
-pub fn head_for_codex(response: &Response, without: &[&str], add: &[(&str, &[u8])]) -> Vec<u8> {
+pub fn head_for_codex(response: &Response, without: &[&str], add: &[(&str, &[u8])]) -> Buffer {
     let headers = response.headers();
     let edit = |name: &str, value: &[u8]| {
         let kept = name.eq_ignore_ascii_case("set-cookie") && cookies::is_kept(value);
@@ -179,7 +185,8 @@ pub fn head_for_codex(response: &Response, without: &[&str], add: &[(&str, &[u8]
             kept || head::is_hop_by_hop(headers, name) || without.iter().any(|n| n.eq_ignore_ascii_case(name));
         if is_left_out { Edit::Drop } else { Edit::Keep }
     };
-    let mut out = Vec::with_capacity(4096);
+    let mut out = Buffer::new();
+    out.reserve(4096);
     head::write_response(&mut out, response, edit, add);
     out
 }
@@ -230,7 +237,7 @@ mod tests {
         let mut answer = Answer {
             head: response,
             tap: Tap::new(framing, false),
-            early: Vec::new(),
+            early: Buffer::new(),
             stream,
             key: (None, String::new()),
             reusable: true,
@@ -243,7 +250,9 @@ mod tests {
         let mut relayed = Relayed { end: End::Whole, bytes: 0, keep: true, first: None };
         // Nothing but silence takes longer.
         let idle = Duration::from_millis(if kept.is_some() && !codex_leaves { 50 } else { 20_000 });
-        let end = pump(&mut answer, &mut client, b"head ", idle, &mut relayed, |_| ());
+        let mut head = Buffer::new();
+        head.extend_from_slice(b"head ");
+        let end = pump(&mut answer, &mut client, head, idle, &mut relayed, |_| ());
         drop((client, kept));
         let mut heard = String::new();
         if let Some(mut codex) = codex {

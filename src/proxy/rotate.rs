@@ -5,7 +5,7 @@ use super::budget::{Allowance, Budget};
 use super::credentials::Credential;
 use super::journal::{Marker, Tag};
 use super::renew::{self, Renewed};
-use super::select::{Ask, Decision, HARD_CAP, Why};
+use super::select::{self, Ask, Decision, HARD_CAP, Why};
 use super::verdict::Trouble;
 use super::{ProfileId, Shared, record};
 use crate::net::NetError;
@@ -51,10 +51,10 @@ pub fn run<T>(
     let mut renewed: Vec<ProfileId> = Vec::new();
     // A login that was made good is tried at once: the order may have changed meanwhile.
     let mut again = None;
-    let next = |ask: &Ask, again: &mut Option<Decision>| {
-        again.take().unwrap_or_else(|| shared.ledger.select(ask, tag.lane, &shared.wallet))
-    };
-    while let Decision::Use(id, why) = next(ask, &mut again) {
+    loop {
+        let snapshot = shared.ledger.snapshot(tag.lane, &shared.wallet);
+        let decision = again.take().unwrap_or_else(|| select::select(&snapshot, ask));
+        let Decision::Use(id, why) = decision else { break };
         if !budget.take(clock::now()) {
             let elapsed = budget.elapsed(clock::now()).as_millis();
             let fields = format_args!("attempts={} elapsed_ms={elapsed}", budget.attempts());
@@ -73,7 +73,7 @@ pub fn run<T>(
             continue;
         };
         let token = credential.fingerprint;
-        let others = (ask.owner.is_none() || ask.movable) && shared.ledger.has_alternative(ask, id, &shared.wallet);
+        let others = (ask.owner.is_none() || ask.movable) && select::has_alternative(&snapshot, ask, id);
         let allowance = budget.allowance(clock::now(), tag.lane, others, shared.connections.pace());
         match one(id, Arc::clone(&credential), &allowance) {
             Tried::Commit(answer) => return Outcome::Won(id, answer),

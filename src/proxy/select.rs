@@ -96,6 +96,13 @@ pub fn select(snapshot: &Snapshot, ask: &Ask) -> Decision {
     doubtful.map_or(Decision::Refuse, |candidate| Decision::Use(candidate.id, Why::LastResort))
 }
 
+/// Whether somebody else than `than` could serve this now: not just a last resort.
+pub fn has_alternative(snapshot: &Snapshot, ask: &Ask, than: ProfileId) -> bool {
+    snapshot.candidates.iter().any(|candidate| {
+        candidate.id != than && candidate.usable == Usable::Yes && !candidate.held && !ask.tried.contains(&candidate.id)
+    })
+}
+
 /// Whose backoff ends first; a refused login comes last.
 fn last_resort(snapshot: &Snapshot) -> ProfileId {
     let free_at = |candidate: &Candidate| match candidate.usable {

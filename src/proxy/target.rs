@@ -7,12 +7,15 @@ use super::route::{Class, Lane, upstream_target};
 use super::workspace::{self, OVERRIDE_HEADER, OVERRIDE_US};
 use super::{Shared, affinity, placement};
 use crate::net::{Cause, NetError, Phase};
+use crate::sys::buffer::Buffer;
 use crate::wire::head::{self, Edit};
 use crate::wire::url::Url;
 
 /// Where a call goes: an origin, the request target there, and what workspace routing adds.
 pub struct Target {
     pub url: Url,
+    /// Of the URL.
+    pub origin: String,
     path: String,
     us: bool,
 }
@@ -24,17 +27,21 @@ impl Target {
             _ => workspace::Placement::default(),
         };
         let url = workspace::model_base(&shared.base, &placement);
-        Target { path: upstream_target(&url, &call.route.path), url, us: placement.us }
+        Target { path: upstream_target(&url, &call.route.path), origin: url.origin(), url, us: placement.us }
+    }
+
+    fn authority(&self) -> &str {
+        self.origin.split_once("://").map_or("", |(_, authority)| authority)
     }
 
     /// The request head as the upstream gets it: credentials, Host, cookies and hop-by-hop headers are ours, everything
     /// else is codex's, in its order and spelling (spec S-60).
-    pub fn head(&self, jar: &Jar, call: &Call<'_>) -> Vec<u8> {
+    pub fn head(&self, jar: &Jar, call: &Call<'_>) -> Buffer {
         let request = call.request;
         let is_upgrade = call.route.lane == Lane::WebSocket;
         let is_model = call.route.class == Class::Model;
         let headers = request.headers();
-        let authority = self.url.authority();
+        let authority = self.authority();
         let cookie = jar.header(call.sender.id(), &self.url);
         let (authorization, account) = match &call.sender {
             Sender::Codex => (None, None),
@@ -84,13 +91,14 @@ impl Target {
                 Edit::Keep
             }
         };
-        let mut out = Vec::with_capacity(4096);
+        let mut out = Buffer::new();
+        out.reserve(4096);
         head::write_request(&mut out, request.method(), &self.path, headers, edit, &add);
         out
     }
 
     pub fn failed(&self, phase: Phase, cause: Cause) -> NetError {
-        NetError { phase, peer: self.url.authority(), cause }
+        NetError { phase, peer: self.authority().to_owned(), cause }
     }
 }
 
@@ -112,8 +120,9 @@ mod tests {
         let sender = if ours { Sender::Profile(ProfileId(1), Arc::new(credential)) } else { Sender::Codex };
         let call = Call { request: &request, route: &route, sender, drop_turn_state };
         let url = Url::parse("https://chatgpt.com/backend-api").unwrap();
-        let target = Target { url, path: "/backend-api/codex/responses".to_owned(), us };
-        let head = String::from_utf8(target.head(&Jar::default(), &call)).unwrap();
+        let path = "/backend-api/codex/responses".to_owned();
+        let target = Target { origin: url.origin(), url, path, us };
+        let head = String::from_utf8(target.head(&Jar::default(), &call).to_vec()).unwrap();
         let lines = head.strip_prefix("POST /backend-api/codex/responses HTTP/1.1\r\n").unwrap();
         lines.strip_suffix("\r\n").unwrap().replace("\r\n", "\n")
     }

@@ -11,6 +11,7 @@ use super::rotate::{self, Outcome};
 use super::route::{Lane, Route};
 use super::select::Ask;
 use super::{Shared, admission, relay, session};
+use crate::sys::buffer::Buffer;
 use crate::wire::handshake;
 use crate::wire::head::{Request, Response};
 
@@ -77,6 +78,6 @@ pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Ro
 }
 
 /// The upstream's 101 for codex: its key was codex's own, so its accept value is right.
-pub fn switching(response: &Response) -> Vec<u8> {
+pub fn switching(response: &Response) -> Buffer {
     relay::head_for_codex(response, &[], &[("connection", b"Upgrade"), ("upgrade", b"websocket")])
 }

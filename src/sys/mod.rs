@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod bounded;
+pub mod buffer;
 pub mod child;
 pub mod clock;
 pub mod mapping;

@@ -148,7 +148,8 @@ impl Headers {
     }
 
     pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        self.iter().filter(move |(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        let is_it = move |line: &&Line| self.bytes(&line.name).eq_ignore_ascii_case(name.as_bytes());
+        self.lines.iter().filter(is_it).map(|line| self.bytes(&line.value))
     }
 
     /// Whether a comma list (RFC 9110 5.6.1) of any line `name` has `token`, whatever the case of either.
@@ -166,7 +167,10 @@ impl Headers {
         let line = |header: &httparse::Header<'_>| {
             Some(Line { name: span(block, header.name.as_bytes())?, value: span(block, header.value)? })
         };
-        let lines = parsed.iter().map(line).collect::<Option<Vec<Line>>>().ok_or(Malformed::BadHeader)?;
+        let mut lines = Vec::with_capacity(parsed.len());
+        for header in parsed {
+            lines.push(line(header).ok_or(Malformed::BadHeader)?);
+        }
         Ok(Headers { block: block.into(), lines })
     }
 

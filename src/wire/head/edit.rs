@@ -3,6 +3,7 @@
 //! Knows no credentials: which header is replaced by what is for the caller's `edit` to say.
 
 use super::{Headers, Response};
+use std::io::Write;
 
 /// What becomes of a header line when a head is written again.
 pub enum Edit<'a> {
@@ -37,7 +38,8 @@ pub fn write_response<'a>(
     edit: impl FnMut(&str, &[u8]) -> Edit<'a>,
     add: &[(&str, &[u8])],
 ) {
-    out.extend_from_slice(format!("HTTP/1.1 {} {}\r\n", response.status(), response.reason()).as_bytes());
+    // To a vector nothing fails.
+    let _ = write!(out, "HTTP/1.1 {} {}\r\n", response.status(), response.reason());
     write_headers(out, response.headers(), edit, add);
 }
 
@@ -79,7 +81,9 @@ fn write_headers<'a>(
 fn write_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
-    out.extend(value.iter().map(|&byte| if matches!(byte, b'\r' | b'\n' | 0) { b' ' } else { byte }));
+    let at = out.len();
+    out.extend_from_slice(value);
+    out[at..].iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n' | 0)).for_each(|byte| *byte = b' ');
     out.extend_from_slice(b"\r\n");
 }
 
