@@ -38,6 +38,11 @@ pub fn update<T>(config: &Config, change: impl FnOnce(&mut State) -> Result<T, E
     let result = change(&mut state)?;
     let text = state.text();
     let path = config.state_file();
+    if text.len() as u64 > MAX_BYTES {
+        // Written, nobody could read it any more.
+        let what = format!("{} would be larger than {} MiB, so it stays as it is", path.display(), MAX_BYTES >> 20);
+        return Err(Error::new(what).next("Look for what makes it so large."));
+    }
     let target = file::link_target(&path).map_err(|error| Error::io("follow", &path, &error))?;
     for directory in [Some(config.root.as_path()), target.parent()].into_iter().flatten() {
         file::sweep(directory, TEMP);
@@ -194,6 +199,20 @@ mod tests {
         });
         assert!(failed.is_err());
         assert!(!config.state_file().exists());
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_written() {
+        let dir = Scratch::new("store-large");
+        let config = dir.config();
+        activate(&config, "a");
+        let error = update(&config, |state| {
+            state.set_active(Some(&"x".repeat(usize::try_from(MAX_BYTES).unwrap())));
+            Ok(())
+        });
+        assert!(error.unwrap_err().to_string().contains("larger than 64 MiB"));
+        assert_eq!(load(&config).unwrap().state.active().as_deref(), Some("a"));
+        assert_eq!(names(&config.root), ["state.json", "state.json.last-good", "state.json.lock"]);
     }
 
     #[test]
