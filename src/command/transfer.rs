@@ -1,7 +1,7 @@
 //! `profile export` and `profile import`: profiles with their logins, from one machine to another in one file. Says what the file
 //! is, and refuses what would overwrite anything. The document is `profile::bundle`'s, the files of a home `profile::pack`'s.
 
-use super::profile::{Added, publish};
+use super::profile::add::{Added, publish};
 use super::{load, show, warn};
 use crate::cli;
 use crate::config::Config;

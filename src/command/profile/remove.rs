@@ -1,0 +1,81 @@
+//! `profile remove`: the entry, and with `--delete-home` the home as far as it is ours.
+
+use crate::command::{load, show, warn};
+use crate::config::Config;
+use crate::error::{Error, Outcome};
+use crate::profile::{self, Profile, auth, home};
+use crate::proxy::bindings;
+use crate::quota::shelf;
+use crate::screen::panel::Panel;
+use crate::state::{State, store};
+use std::io::Write;
+use std::path::Path;
+
+pub fn remove(config: &Config, name: &str, delete_home: bool, out: &mut dyn Write) -> Outcome {
+    home::sweep_left_over(config);
+    load(config)?;
+    let (removed, active, deletable) = store::update(config, |state| {
+        let profile = match state.profile(name) {
+            Some(profile) => Some(profile),
+            // An entry that cannot be used can be removed.
+            None if state.has_entry(name) => None,
+            None => return Err(profile::unknown(name)),
+        };
+        let deletable = delete_home && may_delete(config, state, name, profile.as_ref())?;
+        state.remove(name);
+        let gone = state.active().is_none_or(|active| active == name || state.profile(&active).is_none());
+        if gone {
+            let profiles = state.profiles();
+            let works = |profile: &&Profile| !profile.disabled && auth::read(&profile.codex_home).tokens().is_some();
+            let first = profiles.iter().find(works).or(profiles.first());
+            state.set_active(first.map(|profile| profile.name.as_str()));
+        }
+        Ok((profile, state.active(), deletable))
+    })?;
+    // After the registry: when this fails or the process dies, a directory is left over, not a profile without a home.
+    let husk = match (&removed, deletable) {
+        (Some(profile), true) => home::retire(config, &profile.codex_home)?,
+        _ => false,
+    };
+    // Without it a later profile of this name would be taken for the owner of the old one's chains.
+    if let Err(error) = bindings::forget(config, name) {
+        warn(&format!("what was bound to '{name}' is not forgotten: {error}"));
+    }
+    // Void by itself once another account has the name; this is tidiness.
+    let _ = shelf::update(config, |known| known.forget(name));
+    let path = removed.map(|profile| profile.codex_home.display().to_string()).unwrap_or_default();
+    let deleted = match (delete_home, deletable) {
+        (true, true) if husk => format!("Yes, but for its links to the history: threads lead through them ({path})"),
+        (true, true) => format!("Yes ({path})"),
+        (true, false) => "No (it did not exist)".to_owned(),
+        (false, _) => format!("No (kept: {path})"),
+    };
+    let panel = Panel::new("Profile Removed")
+        .row("Result", format!("Removed profile '{name}'."))
+        .row("Deleted home", deleted)
+        .row("Active", active.as_deref().unwrap_or("cleared"));
+    show(out, &[panel])?;
+    Ok(0)
+}
+
+/// False when there is nothing to delete.
+fn may_delete(config: &Config, state: &State, name: &str, profile: Option<&Profile>) -> Result<bool, Error> {
+    let Some(profile) = profile else { return Ok(false) };
+    if !profile.managed {
+        let what = format!("{} is an external home, which is not ours to delete", profile.codex_home.display());
+        return Err(Error::new(what).next(format!("Run `prodex profile remove {name}` without --delete-home.")));
+    }
+    if !home::deletable(config, &profile.codex_home)? {
+        return Ok(false);
+    }
+    let place = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let here = place(&profile.codex_home);
+    let others = state.profiles();
+    match others.iter().find(|other| other.name != name && place(&other.codex_home).starts_with(&here)) {
+        Some(other) => {
+            let what = format!("{} is also the home of profile '{}'", profile.codex_home.display(), other.name);
+            Err(Error::new(what).next(format!("Run `prodex profile remove {name}` without --delete-home.")))
+        }
+        None => Ok(true),
+    }
+}
