@@ -9,9 +9,10 @@ use crate::profile::auth::{self, Auth};
 use crate::profile::authfile::Locked;
 use crate::profile::home::{self, Staged};
 use crate::profile::identity::Identity;
+use crate::profile::owner::owner;
 use crate::profile::{self, Profile, husk, links, name};
 use crate::screen::panel::Panel;
-use crate::state::{State, file, store};
+use crate::state::{file, store};
 use crate::sys::child::{self, Program};
 use crate::sys::clock;
 use std::ffi::OsString;
@@ -149,17 +150,6 @@ fn settle(config: &Config, identity: &Identity, staged: Staged) -> Result<Settle
         }
     }
     Err(Error::new("the profiles change all the time").next("Wait for the other prodex commands, and log in again."))
-}
-
-/// The registered profile that is this account; the surest, then the active one.
-fn owner(state: &State, identity: &Identity) -> Option<Profile> {
-    let active = state.active();
-    let likely = state.profiles().into_iter().filter_map(|profile| {
-        let theirs = Identity::of(&auth::read(&profile.codex_home), profile.email.as_deref());
-        let rank = (identity.likeness(&theirs)?, active.as_deref() != Some(&profile.name));
-        Some((rank, profile))
-    });
-    likely.min_by_key(|(rank, _)| *rank).map(|(_, profile)| profile)
 }
 
 /// The new login in the place of the old one.

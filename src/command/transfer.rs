@@ -9,6 +9,7 @@ use crate::error::{Error, Outcome};
 use crate::profile::auth::{self, Auth};
 use crate::profile::bundle::{self, Bundle, Packed};
 use crate::profile::identity::Identity;
+use crate::profile::owner::holder;
 use crate::profile::{self, Profile, home, husk, name, pack};
 use crate::screen::panel::Panel;
 use crate::screen::text::clean;
@@ -146,10 +147,15 @@ pub fn import(config: &Config, args: &cli::ProfileImport, out: &mut dyn Write) -
     }
     refuse_taken(config, &state, &packed, &args.file)?;
     // All of them are written before the first one gets its name, so what fails here leaves nothing.
-    let staged = packed.iter().map(|packed| stage(config, &state, packed)).collect::<Result<Vec<_>, Error>>()?;
+    let staged = packed.iter().map(|packed| stage(config, packed)).collect::<Result<Vec<_>, Error>>()?;
+    let identities: Vec<Identity> = staged.iter().map(|(_, login)| Identity::of(login, None)).collect();
+    refuse_twins(&packed, &identities, &args.file)?;
+    for (packed, identity) in packed.iter().zip(&identities) {
+        refuse_here(&state, packed, identity)?;
+    }
     let first = state.profiles().is_empty();
     let mut made: Vec<Added> = Vec::new();
-    for (packed, (staged, login)) in packed.iter().zip(staged) {
+    for ((packed, identity), (staged, login)) in packed.iter().zip(&identities).zip(staged) {
         let profile = Profile {
             name: packed.name.clone(),
             codex_home: config.profiles_dir().join(&packed.name),
@@ -159,7 +165,8 @@ pub fn import(config: &Config, args: &cli::ProfileImport, out: &mut dyn Write) -
             reserve: packed.reserve,
         };
         let activate = first && bundle.active.as_deref() == Some(&packed.name);
-        match publish(config, profile, activate, staged, "") {
+        // Once more: another import may have brought the account meanwhile, under another name.
+        match publish(config, profile, activate, staged, "", |state| refuse_here(state, packed, identity)) {
             Ok(added) => made.push(added),
             Err(error) if made.is_empty() => return Err(error),
             Err(error) => {
@@ -249,7 +256,7 @@ fn refuse_taken(config: &Config, state: &State, packed: &[Packed], shown: &OsStr
 }
 
 /// A whole home that has no name yet, and its login.
-fn stage(config: &Config, state: &State, packed: &Packed) -> Result<(home::Staged, Auth), Error> {
+fn stage(config: &Config, packed: &Packed) -> Result<(home::Staged, Auth), Error> {
     let staged = home::Staged::empty(config)?;
     pack::write(staged.path(), &packed.files)?;
     let login = auth::read(staged.path());
@@ -257,17 +264,31 @@ fn stage(config: &Config, state: &State, packed: &Packed) -> Result<(home::Stage
         let what = format!("the login of profile '{}' in the export is none: {why}", packed.name);
         return Err(Error::new(what).next("Nothing was changed. Export it anew."));
     }
-    let identity = Identity::of(&login, None);
-    let is_same =
-        |profile: &&Profile| Identity::of(&auth::read(&profile.codex_home), None).likeness(&identity).is_some();
-    if let Some(owner) = state.profiles().iter().find(is_same) {
-        let what =
-            format!("the account of profile '{}' in the export is here already, as '{}'", packed.name, owner.name);
+    Ok((staged, login))
+}
+
+const TWO_COPIES: &str = "Two copies of one login log each other out";
+
+/// Each account is in what is imported once.
+fn refuse_twins(packed: &[Packed], identities: &[Identity], shown: &OsStr) -> Result<(), Error> {
+    for (index, identity) in identities.iter().enumerate() {
+        let before = identities[..index].iter().position(|other| other.likeness(identity).is_some());
+        let Some([first, second]) = before.map(|before| [before, index].map(|at| &packed[at].name)) else { continue };
+        let what = format!("profiles '{first}' and '{second}' in the export are one account, and nothing was imported");
+        let shown = shown.display();
         return Err(Error::new(what).next(format!(
-            "Nothing was changed. Two copies of one login log each other out: take the others by name, or first \
-             `prodex profile remove {} --delete-home`.",
-            owner.name
+            "{TWO_COPIES}: name one of them, and the others: `prodex profile import {shown} {first}`."
         )));
     }
-    Ok((staged, login))
+    Ok(())
+}
+
+/// The account is not here yet.
+fn refuse_here(state: &State, packed: &Packed, identity: &Identity) -> Result<(), Error> {
+    let Some(owner) = holder(state, identity) else { return Ok(()) };
+    let what = format!("the account of profile '{}' in the export is here already, as '{}'", packed.name, owner.name);
+    Err(Error::new(what).next(format!(
+        "{TWO_COPIES}: take the others by name, or first `prodex profile remove {} --delete-home`.",
+        owner.name
+    )))
 }

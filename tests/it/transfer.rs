@@ -1,5 +1,6 @@
 //! `profile export` and `profile import`: from one machine to another, what is refused, and what is left after a failure.
 
+use crate::support::run::Output;
 use crate::support::space::{TestSpace, write_private};
 use crate::support::tmux::Tmux;
 use std::fs;
@@ -96,6 +97,33 @@ fn some_of_them_through_a_pipe_and_under_another_name() {
     assert!(import.output().expect(0).stdout.contains("Imported second."));
     assert!(there.profile_home("second").join("auth.json").is_file() && !there.profile_home("alpha").exists());
     assert!(ok(&there, &["current"]).contains("second"));
+}
+
+/// The account that a home holds decides, whatever the profile is called, and whoever else imports at this moment.
+#[test]
+fn one_account_comes_in_once() {
+    let (here, there) = (TestSpace::new("one"), TestSpace::new("once"));
+    here.profiles(&["alpha"]);
+    let file = file(&here);
+    ok(&here, &["profile", "export", &file]);
+    let running: Vec<_> = (0..8)
+        .map(|number| there.prodex(&["profile", "import", &file, "alpha", "--as", &format!("n{number}")]).start())
+        .collect();
+    let outputs: Vec<_> = running.into_iter().map(|running| running.wait(Duration::from_secs(20))).collect();
+    assert_eq!(outputs.iter().filter(|output| output.code() == 0).count(), 1, "{outputs:?}");
+    let refused = |output: &&Output| output.stderr.contains("is here already, as 'n");
+    assert_eq!(outputs.iter().filter(refused).count(), 7, "{outputs:?}");
+    assert_eq!(fs::read_dir(there.prodex_home().join("profiles")).expect("homes").count(), 1);
+    // Twice in one file.
+    let text = fs::read_to_string(&file).expect("an export");
+    let (_, entry) = text.split_once("\"profiles\": [").expect("profiles");
+    let twin = entry.trim_end().trim_end_matches('}').trim_end().trim_end_matches(']').replace("\"alpha\"", "\"twin\"");
+    let both = text.replacen("\"profiles\": [", &format!("\"profiles\": [{twin},"), 1);
+    let empty = TestSpace::new("twice");
+    let error = empty.prodex(&["profile", "import", "-"]).stdin(both.as_bytes()).output().expect(1).stderr;
+    assert!(error.contains("profiles 'twin' and 'alpha' in the export are one account"), "{error}");
+    assert_eq!(tree(&empty.prodex_home().join("profiles")), [""; 0]);
+    empty.prodex(&["profile", "import", "-", "twin"]).stdin(both.as_bytes()).output().expect(0);
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn create(config: &Config, args: &cli::ProfileAdd) -> Result<Added, Error> {
     }
     let staged = home::Staged::configured(config)?;
     let profile = Profile { codex_home, ..profile_of(&args.name, staged.path().to_owned(), true) };
-    publish(config, profile, args.activate, staged, "Managed profile home created.")
+    publish(config, profile, args.activate, staged, "Managed profile home created.", |_| Ok(()))
 }
 
 fn copy(config: &Config, args: &cli::ProfileAdd, source: &Path) -> Result<Added, Error> {
@@ -116,21 +116,24 @@ fn copy(config: &Config, args: &cli::ProfileAdd, source: &Path) -> Result<Added,
     }
     let staged = home::Staged::copy_of(config, source)?;
     let profile = Profile { codex_home, ..profile_of(&args.name, staged.path().to_owned(), true) };
-    publish(config, profile, args.activate, staged, "Source copied into managed profile home.")
+    publish(config, profile, args.activate, staged, "Source copied into managed profile home.", |_| Ok(()))
 }
 
-/// Home and registry entry come into being together, or not at all.
+/// Home and registry entry come into being together, or not at all; not at all also when `check` has something against it,
+/// which sees the registry that nobody else can change meanwhile.
 pub(in crate::command) fn publish(
     config: &Config,
     profile: Profile,
     activate: bool,
     mut staged: home::Staged,
     storage: &'static str,
+    check: impl FnOnce(&State) -> Result<(), Error>,
 ) -> Result<Added, Error> {
     let aside = links::link_all(staged.path(), &config.shared_codex_home)?;
     let skipped = std::mem::take(&mut staged.skipped);
     let mut published = false;
     let result = store::update(config, |state| {
+        check(state)?;
         let active = insert(state, &profile, activate)?;
         staged.publish(&profile.codex_home)?;
         published = true;
