@@ -1,13 +1,14 @@
 //! Managed homes: made, copied from another `CODEX_HOME`, removed. A home is built under a name that no profile can have and
 //! renamed when it is whole; what a failure or a `kill -9` leaves is swept by the next command.
-//! Knows the directory, not the registry; links to the shared history are `links`'s.
+//! Knows the directory, and of the registry only who lives in it; links to the shared history are `links`'s.
 
 use super::copy::Copy;
-use super::{authfile, husk};
+use super::{Profile, authfile, husk};
 use crate::config::Config;
 use crate::error::Error;
-use crate::state::{file, store::Lock};
-use std::fs::{self, File};
+use crate::state::store::{self, Lock};
+use crate::state::{State, file};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -36,7 +37,7 @@ impl Staged {
         sweep(&profiles);
         let path = fresh(&profiles, STAGED);
         file::create_private_dir(&path).map_err(|error| Error::io("create", &path, &error))?;
-        let alive = File::open(&path).ok().filter(|directory| directory.try_lock().is_ok());
+        let alive = alive(&path);
         Ok(Staged { path, _alive: alive, published: false, skipped: Vec::new() })
     }
 
@@ -114,38 +115,79 @@ pub fn deletable(config: &Config, home: &Path) -> Result<bool, Error> {
     Ok(true)
 }
 
+/// The profile, other than `name`, whose home this is, or lies in it.
+pub fn resident(state: &State, home: &Path, name: &str) -> Option<Profile> {
+    let place = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let here = place(home);
+    state.profiles().into_iter().find(|other| other.name != name && place(&other.codex_home).starts_with(&here))
+}
+
 /// Deletes a home that is `deletable`. Links in it go, what they lead to stays.
 pub fn delete(config: &Config, home: &Path) -> Result<(), Error> {
-    let gone = fresh(&config.profiles_dir(), DISCARDED);
-    fs::rename(home, &gone).map_err(|error| Error::io("delete", home, &error))?;
-    discard(&gone)
+    Discarded::of(config, home)?.delete()
 }
 
-/// Another process that sweeps may be at it as well: what it was quicker to remove is gone all the same.
-fn discard(gone: &Path) -> Result<(), Error> {
-    loop {
-        match fs::remove_dir_all(gone) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if fs::symlink_metadata(gone).is_err() {
-                    return Ok(());
-                }
-            }
-            removed => return removed.map_err(|error| Error::io("delete", gone, &error)),
-        }
-    }
+/// What became of a home that was to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retired {
+    Deleted,
+    /// All but its husk: threads lead through it.
+    Husk,
+    /// It has become a profile's again.
+    Kept,
 }
 
-/// The same of a home in which codex ran: its husk stays. Says whether one does. Not within `store::update`.
-pub fn retire(config: &Config, home: &Path) -> Result<bool, Error> {
+/// `delete` of a home that no profile has any more, and in which codex ran: its husk stays. Not within `store::update`.
+pub fn retire(config: &Config, home: &Path) -> Result<Retired, Error> {
     let links = husk::links(home);
     // Made before and named right after; that it cannot be made keeps no login on the disk.
     let staged = if links.is_empty() { None } else { Staged::empty(config).ok() };
     let staged = staged.filter(|staged| husk::fill(staged.path(), &links).is_ok());
-    let gone = fresh(&config.profiles_dir(), DISCARDED);
-    fs::rename(home, &gone).map_err(|error| Error::io("delete", home, &error))?;
-    let stays = staged.is_some_and(|staged| staged.publish(home).is_ok());
-    discard(&gone)?;
-    Ok(stays)
+    // Whoever makes a profile meanwhile finds the home as it was, or none.
+    let registry = Lock::take(config)?;
+    if resident(&store::load(config)?.state, home, "").is_some() {
+        return Ok(Retired::Kept);
+    }
+    let gone = Discarded::of(config, home)?;
+    let is_husk = staged.is_some_and(|staged| staged.publish(home).is_ok());
+    drop(registry);
+    gone.delete()?;
+    Ok(if is_husk { Retired::Husk } else { Retired::Deleted })
+}
+
+/// A home that has lost its name and is being deleted.
+struct Discarded {
+    path: PathBuf,
+    _alive: Option<File>,
+}
+
+impl Discarded {
+    fn of(config: &Config, home: &Path) -> Result<Discarded, Error> {
+        // Before it gets the name that tells a sweeper to look at it.
+        let alive = alive(home);
+        let path = fresh(&config.profiles_dir(), DISCARDED);
+        fs::rename(home, &path).map_err(|error| Error::io("delete", home, &error))?;
+        Ok(Discarded { path, _alive: alive })
+    }
+
+    /// Where there are no locks a sweeper may be at it as well: what it was quicker to remove is gone all the same.
+    fn delete(self) -> Result<(), Error> {
+        loop {
+            match fs::remove_dir_all(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if fs::symlink_metadata(&self.path).is_err() {
+                        return Ok(());
+                    }
+                }
+                removed => return removed.map_err(|error| Error::io("delete", &self.path, &error)),
+            }
+        }
+    }
+}
+
+/// A lock on a directory: as long as it is held, somebody is at work there.
+fn alive(directory: &Path) -> Option<File> {
+    File::open(directory).ok().filter(|directory| directory.try_lock().is_ok())
 }
 
 /// A name in `profiles` that nobody else uses.
@@ -189,11 +231,15 @@ pub fn left_over(config: &Config) -> Vec<PathBuf> {
     found
 }
 
-/// The living hold a lock on theirs.
+/// The living hold a lock on theirs. Where a directory cannot be locked (NFS), what is to go anyway goes.
 fn sweep(profiles: &Path) {
-    let dead = |path: &Path| File::open(path).is_ok_and(|directory| directory.try_lock().is_ok());
     for (path, name) in unfinished(profiles) {
-        if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) && (name.starts_with(DISCARDED) || dead(&path)) {
+        let dead = match File::open(&path).map(|directory| directory.try_lock()) {
+            Ok(Ok(())) => true,
+            Ok(Err(TryLockError::WouldBlock)) => false,
+            _ => name.starts_with(DISCARDED),
+        };
+        if dead && path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
             let _ = fs::remove_dir_all(path);
         }
     }
@@ -287,6 +333,41 @@ mod tests {
         assert!(!left_over.exists(), "what a dead process left is swept");
         assert_eq!(fs::read_dir(config.profiles_dir()).unwrap().count(), 1);
         assert_eq!(fs::metadata(&home).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn what_somebody_is_deleting_is_not_swept() {
+        let dir = Scratch::new("gone");
+        let config = dir.config();
+        let home = config.profiles_dir().join("a");
+        fs::create_dir_all(&home).unwrap();
+        let gone = Discarded::of(&config, &home).unwrap();
+        sweep_left_over(&config);
+        assert!(gone.path.is_dir() && !home.exists());
+        let path = gone.path.clone();
+        drop(gone);
+        sweep_left_over(&config);
+        assert!(!path.exists(), "whoever was at it is dead");
+    }
+
+    #[test]
+    fn a_home_that_is_somebodys_again_is_kept() {
+        let dir = Scratch::new("retire");
+        let config = dir.config();
+        let home = config.profiles_dir().join("a");
+        fs::create_dir_all(home.join("deeper")).unwrap();
+        let register = |codex_home: &Path| {
+            let profile = Profile { name: "b".into(), codex_home: codex_home.to_owned(), ..Profile::default() };
+            store::update(&config, |state| state.insert(&profile)).unwrap();
+        };
+        for at in [home.clone(), home.join("deeper"), config.profiles_dir().join("../profiles/a")] {
+            register(&at);
+            assert_eq!(retire(&config, &home).unwrap(), Retired::Kept);
+            assert!(home.is_dir());
+        }
+        register(&dir.path("elsewhere"));
+        assert_eq!(retire(&config, &home).unwrap(), Retired::Deleted);
+        assert_eq!(fs::read_dir(config.profiles_dir()).unwrap().count(), 0);
     }
 
     #[test]

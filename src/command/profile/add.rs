@@ -94,11 +94,19 @@ fn register(config: &Config, args: &cli::ProfileAdd, path: &Path) -> Result<Adde
 /// A managed profile with an empty home, or with the one that `remove` (or a crash) left under its name.
 fn create(config: &Config, args: &cli::ProfileAdd) -> Result<Added, Error> {
     let codex_home = config.profiles_dir().join(&args.name);
-    if fs::symlink_metadata(&codex_home).is_ok_and(|meta| meta.is_dir()) && !husk::is_free(&codex_home) {
-        let private = fs::Permissions::from_mode(0o700);
-        fs::set_permissions(&codex_home, private).map_err(|error| Error::io("protect", &codex_home, &error))?;
-        let profile = profile_of(&args.name, codex_home, true);
-        let active = store::update(config, |state| insert(state, &profile, args.activate))?;
+    let is_home = || fs::symlink_metadata(&codex_home).is_ok_and(|meta| meta.is_dir()) && !husk::is_free(&codex_home);
+    if is_home() {
+        let profile = profile_of(&args.name, codex_home.clone(), true);
+        let active = store::update(config, |state| {
+            // A `remove` may have been about to delete it.
+            if !is_home() {
+                let next = format!("Once more: `prodex profile add {}`.", args.name);
+                return Err(Error::new(format!("{} has just been deleted", codex_home.display())).next(next));
+            }
+            let private = fs::Permissions::from_mode(0o700);
+            fs::set_permissions(&codex_home, private).map_err(|error| Error::io("protect", &codex_home, &error))?;
+            insert(state, &profile, args.activate)
+        })?;
         let aside = profile::ensure_links(&profile, config)?;
         let storage = "Managed profile home found and registered again.";
         return Ok(Added { profile, active, storage, skipped: Vec::new(), aside });

@@ -3,13 +3,13 @@
 use crate::command::{load, show, warn};
 use crate::config::Config;
 use crate::error::{Error, Outcome};
+use crate::profile::home::Retired;
 use crate::profile::{self, Profile, auth, home};
 use crate::proxy::bindings;
 use crate::quota::shelf;
 use crate::screen::panel::Panel;
 use crate::state::{State, store};
 use std::io::Write;
-use std::path::Path;
 
 pub fn remove(config: &Config, name: &str, delete_home: bool, out: &mut dyn Write) -> Outcome {
     home::sweep_left_over(config);
@@ -33,9 +33,9 @@ pub fn remove(config: &Config, name: &str, delete_home: bool, out: &mut dyn Writ
         Ok((profile, state.active(), deletable))
     })?;
     // After the registry: when this fails or the process dies, a directory is left over, not a profile without a home.
-    let husk = match (&removed, deletable) {
-        (Some(profile), true) => home::retire(config, &profile.codex_home)?,
-        _ => false,
+    let retired = match &removed {
+        Some(profile) if deletable => Some(home::retire(config, &profile.codex_home)?),
+        _ => None,
     };
     // Without it a later profile of this name would be taken for the owner of the old one's chains.
     if let Err(error) = bindings::forget(config, name) {
@@ -44,11 +44,12 @@ pub fn remove(config: &Config, name: &str, delete_home: bool, out: &mut dyn Writ
     // Void by itself once another account has the name; this is tidiness.
     let _ = shelf::update(config, |known| known.forget(name));
     let path = removed.map(|profile| profile.codex_home.display().to_string()).unwrap_or_default();
-    let deleted = match (delete_home, deletable) {
-        (true, true) if husk => format!("Yes, but for its links to the history: threads lead through them ({path})"),
-        (true, true) => format!("Yes ({path})"),
-        (true, false) => "No (it did not exist)".to_owned(),
-        (false, _) => format!("No (kept: {path})"),
+    let deleted = match retired {
+        Some(Retired::Deleted) => format!("Yes ({path})"),
+        Some(Retired::Husk) => format!("Yes, but for its links to the history: threads lead through them ({path})"),
+        Some(Retired::Kept) => format!("No (kept: {path}, which has become the home of another profile)"),
+        None if delete_home => "No (it did not exist)".to_owned(),
+        None => format!("No (kept: {path})"),
     };
     let panel = Panel::new("Profile Removed")
         .row("Result", format!("Removed profile '{name}'."))
@@ -68,10 +69,7 @@ fn may_delete(config: &Config, state: &State, name: &str, profile: Option<&Profi
     if !home::deletable(config, &profile.codex_home)? {
         return Ok(false);
     }
-    let place = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let here = place(&profile.codex_home);
-    let others = state.profiles();
-    match others.iter().find(|other| other.name != name && place(&other.codex_home).starts_with(&here)) {
+    match home::resident(state, &profile.codex_home, name) {
         Some(other) => {
             let what = format!("{} is also the home of profile '{}'", profile.codex_home.display(), other.name);
             Err(Error::new(what).next(format!("Run `prodex profile remove {name}` without --delete-home.")))
