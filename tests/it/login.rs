@@ -170,6 +170,68 @@ fn a_login_that_fails_leaves_nothing() {
     assert_eq!(profiles(&space), [""; 0]);
 }
 
+/// While a login waits for codex's lock on the profile that it is to update, that profile is removed.
+#[test]
+fn a_login_goes_into_no_home_that_was_removed() {
+    for (args, first) in
+        [(&["profile", "remove", "one"][..], true), (&["profile", "remove", "one", "--delete-home"], false)]
+    {
+        let mut space = TestSpace::new("login-removed");
+        let codex = fake(&mut space, "exit 0");
+        fs::create_dir_all(space.codex_home().join("sessions/2026")).expect("a history");
+        next_login(&space, &login_file("a", "u", "one@example.com", "rt-old"));
+        space.prodex(&["login"]).output().expect(0);
+        let old = auth(&space, "one_example.com");
+        let args: Vec<&str> = args.iter().map(|word| if *word == "one" { "one_example.com" } else { word }).collect();
+        let lock = fs::File::create(space.profile_home("one_example.com").join("auth.lock")).expect("codex's lock");
+        lock.lock().expect("a codex that refreshes");
+        next_login(&space, &login_file("a", "u", "one@example.com", "rt-new"));
+        let login = space.prodex(&["login"]).start();
+        let until = Instant::now() + SHORT;
+        while codex.calls().len() < 2 {
+            assert!(Instant::now() < until, "{}", login.stderr());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        let remove = space.prodex(&args).start();
+        // With the home it waits for the codex as well.
+        let removed = if first { Ok(remove.wait(SHORT).expect(0)) } else { Err(remove) };
+        drop(lock);
+        login.wait(SHORT).expect(0);
+        removed.unwrap_or_else(|remove| remove.wait(SHORT).expect(0));
+        let state = state(&space);
+        for home in profiles(&space) {
+            let registered = state.contains(&format!("{home}\": {{"));
+            let login = fs::read_to_string(space.profile_home(&home).join("auth.json")).unwrap_or_default();
+            assert!(registered || login.is_empty() || login == old, "{args:?}: {home} is nobody's: {state}");
+        }
+        assert!(!first || profiles(&space).contains(&"one_example.com-2".to_owned()), "{:?}", profiles(&space));
+    }
+}
+
+#[test]
+fn a_home_in_which_codex_runs_is_not_deleted() {
+    let mut space = TestSpace::new("remove-used");
+    space.profiles(&["main"]);
+    let _codex = fake(&mut space, "echo open your browser\nexec sleep 60");
+    let running = space.prodex(&["login", "-p", "main"]).start();
+    let until = Instant::now() + SHORT;
+    while !running.stdout().contains("open your browser") {
+        assert!(Instant::now() < until, "{}", running.stderr());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let error = space.prodex(&["profile", "remove", "main", "--delete-home"]).output().expect(1).stderr;
+    assert!(
+        error.contains("codex runs in the home of profile 'main' (process ") && error.lines().count() == 1,
+        "{error}"
+    );
+    assert!(state(&space).contains("\"main\": {"), "nothing was changed");
+    running.signal_group("INT");
+    running.wait(SHORT);
+    space.prodex(&["profile", "remove", "main", "--delete-home"]).output().expect(0);
+    assert_eq!(profiles(&space), [""; 0]);
+}
+
 #[test]
 fn an_interrupted_login_leaves_nothing() {
     let mut space = TestSpace::new("login-interrupted");

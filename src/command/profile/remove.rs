@@ -3,17 +3,28 @@
 use crate::command::{load, show, warn};
 use crate::config::Config;
 use crate::error::{Error, Outcome};
+use crate::profile::authfile::{self, Locked};
 use crate::profile::home::Retired;
 use crate::profile::{self, Profile, auth, home};
 use crate::proxy::bindings;
 use crate::quota::shelf;
 use crate::screen::panel::Panel;
 use crate::state::{State, store};
+use crate::sys::clock;
 use std::io::Write;
 
 pub fn remove(config: &Config, name: &str, delete_home: bool, out: &mut dyn Write) -> Outcome {
     home::sweep_left_over(config);
-    load(config)?;
+    let state = load(config)?;
+    // To the end: whoever is about to write a login there has done so before, or finds the profile gone.
+    let _locked = match state.profile(name) {
+        Some(profile) if delete_home && may_delete(config, &state, name, Some(&profile))? => {
+            let home = &profile.codex_home;
+            let locked = Locked::take(home, clock::now() + authfile::PATIENCE);
+            Some(locked.map_err(|error| authfile::not_locked(home, &error))?)
+        }
+        _ => None,
+    };
     let (removed, active, deletable) = store::update(config, |state| {
         let profile = match state.profile(name) {
             Some(profile) => Some(profile),
@@ -68,6 +79,12 @@ fn may_delete(config: &Config, state: &State, name: &str, profile: Option<&Profi
     }
     if !home::deletable(config, &profile.codex_home)? {
         return Ok(false);
+    }
+    if let Some(pid) = profile::in_use(&profile.codex_home) {
+        // Its next refresh would write a login into what is left there.
+        let pid = if pid == 0 { String::new() } else { format!(" (process {pid})") };
+        let what = format!("codex runs in the home of profile '{name}'{pid}, so nothing was removed");
+        return Err(Error::new(what).next("End it first, or remove the profile without --delete-home."));
     }
     match home::resident(state, &profile.codex_home, name) {
         Some(other) => {
