@@ -31,7 +31,9 @@ pub fn ensure_links(profile: &Profile, config: &Config) -> Result<Vec<String>, E
     link_all(home, shared)
 }
 
-/// Levels of directories that are merged: a thread's file is in `sessions/YYYY/MM/DD`.
+/// Levels of directories that are merged, below each of these: a thread's file is in `sessions/YYYY/MM/DD`, and has a name of
+/// its own. Elsewhere a directory is one thing (a checkout, what one thread drew) that is not to be mixed with a namesake.
+const TRANSCRIPTS: [&str; 2] = ["sessions", "archived_sessions"];
 const DEEPEST: usize = 4;
 
 /// The same without the lock, for a home that nobody else knows yet.
@@ -150,7 +152,8 @@ fn hand_over(real: &Path, target: &Path, shape: Shape) -> io::Result<bool> {
         if fs::rename(real, target).is_ok() {
             return Ok(true);
         }
-        merge(real, target, DEEPEST);
+        let is_transcripts = real.file_name().is_some_and(|name| TRANSCRIPTS.iter().any(|known| name == *known));
+        merge(real, target, if is_transcripts { DEEPEST } else { 0 });
         return Ok(fs::remove_dir(real).is_ok());
     }
     if fs::symlink_metadata(target).is_ok() {
@@ -332,6 +335,25 @@ mod tests {
         assert_eq!(aside.len(), 1);
         assert_eq!(fs::read_to_string(Path::new(&aside[0]).join("2026/11/25/c")).unwrap(), "mine");
         assert_eq!(fs::read_dir(Path::new(&aside[0]).join("2026")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn two_checkouts_of_one_name_are_not_mixed() {
+        let (_dir, config, profile) = scene("links-checkouts");
+        let (home, shared) = (&profile.codex_home, &config.shared_codex_home);
+        for (file, directory) in [("ab/mine", home), ("cd/mine", home), ("ab/theirs", shared)] {
+            let path = directory.join("worktrees").join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let aside = ensure_links(&profile, &config).unwrap();
+        let names =
+            |path: PathBuf| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+        assert_eq!(names(shared.join("worktrees/ab")), ["theirs"]);
+        assert_eq!(names(shared.join("worktrees/cd")), ["mine"], "its place was free");
+        assert_eq!(aside.len(), 1);
+        assert_eq!(names(Path::new(&aside[0]).join("ab")), ["mine"]);
+        assert_eq!(names(PathBuf::from(&aside[0])), ["ab"]);
     }
 
     #[test]
