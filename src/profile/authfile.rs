@@ -140,7 +140,8 @@ pub fn recover_left_over(codex_home: &Path) {
     }
 }
 
-pub(super) fn left_over(codex_home: &Path) -> impl Iterator<Item = PathBuf> {
+/// What `recover` would look at.
+pub fn left_over(codex_home: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(codex_home).into_iter().flatten().flatten();
     let named = entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(TEMP)));
     named.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())).map(|entry| entry.path())
