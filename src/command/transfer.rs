@@ -32,10 +32,9 @@ pub fn export(config: &Config, target: &OsStr, names: &[String], out: &mut dyn W
         return Err(exists(path));
     }
     let mut bundle = Bundle { active: state.active(), profiles: Vec::new() };
+    let mut room = bundle::MAX_CONTENT;
     for profile in &chosen {
-        if let Some(packed) = packed(profile)? {
-            bundle.profiles.push(packed);
-        }
+        bundle.profiles.extend(packed(profile, &mut room)?);
     }
     if bundle.profiles.is_empty() {
         return Err(Error::new("there is nothing to export").next("See `prodex profile list`."));
@@ -96,8 +95,8 @@ fn chosen(state: &State, names: &[String]) -> Result<Vec<Profile>, Error> {
     Ok(chosen)
 }
 
-/// `None`: there is no home to export.
-fn packed(profile: &Profile) -> Result<Option<Packed>, Error> {
+/// `None`: there is no home to export. Takes from `room` what it takes.
+fn packed(profile: &Profile, room: &mut usize) -> Result<Option<Packed>, Error> {
     let Profile { name, codex_home, .. } = profile;
     if !codex_home.is_dir() {
         warn(&format!("profile '{name}' is left out: {} does not exist", codex_home.display()));
@@ -115,9 +114,13 @@ fn packed(profile: &Profile) -> Result<Option<Packed>, Error> {
                 .next(format!("Log in again with `prodex login -p {name}`, or name the others.")));
         }
     }
-    let contents = pack::read(codex_home)?;
+    let contents = pack::read(codex_home, *room)?;
+    *room = contents.room;
     for left_out in &contents.left_out {
         warn(&format!("not exported: {left_out}"));
+    }
+    if contents.more_left_out > 0 {
+        warn(&format!("not exported: {} more of {}", contents.more_left_out, codex_home.display()));
     }
     Ok(Some(Packed {
         name: name.clone(),
@@ -192,6 +195,14 @@ pub fn import(config: &Config, args: &cli::ProfileImport, out: &mut dyn Write) -
         }
     }
     show(out, &[panel])?;
+    let others = packed.iter().flat_map(|packed| &packed.files).filter(|file| file.path != "auth.json").count();
+    if others > 0 {
+        eprint(&format!(
+            "With the logins came {others} other {} (config.toml, skills, rules ...), which codex will follow and run, and which \
+             nobody has looked at: do so before the first run unless the file is your own.",
+            if others == 1 { "file" } else { "files" }
+        ));
+    }
     if shares {
         eprint(SHARED);
     }

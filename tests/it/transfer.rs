@@ -61,6 +61,7 @@ fn what_is_exported_is_there_after_the_import() {
     let output = there.prodex(&["profile", "import", &file]).output().expect(0);
     assert!(output.stdout.contains("Imported alpha, beta.") && output.stdout.contains("alpha"), "{}", output.stdout);
     assert!(output.stderr.contains("refresh tokens"), "{}", output.stderr);
+    assert!(output.stderr.contains("With the logins came 2 other files"), "{}", output.stderr);
     for name in NAMES {
         let login = |space: &TestSpace| fs::read(space.profile_home(name).join("auth.json")).expect("a login");
         assert_eq!(login(&there), login(&here), "byte for byte");
@@ -94,7 +95,8 @@ fn some_of_them_through_a_pipe_and_under_another_name() {
     assert!(output.stderr.contains("Exported beta."), "{}", output.stderr);
     assert!(output.stdout.starts_with("{\n  \"prodex_export\": 1,"), "{}", output.stdout);
     let import = there.prodex(&["profile", "import", "-", "--as", "second"]).stdin(output.stdout.as_bytes());
-    assert!(import.output().expect(0).stdout.contains("Imported second."));
+    let output = import.output().expect(0);
+    assert!(output.stdout.contains("Imported second.") && !output.stderr.contains("other file"), "{output:?}");
     assert!(there.profile_home("second").join("auth.json").is_file() && !there.profile_home("alpha").exists());
     assert!(ok(&there, &["current"]).contains("second"));
 }
@@ -124,6 +126,22 @@ fn one_account_comes_in_once() {
     assert!(error.contains("profiles 'twin' and 'alpha' in the export are one account"), "{error}");
     assert_eq!(tree(&empty.prodex_home().join("profiles")), [""; 0]);
     empty.prodex(&["profile", "import", "-", "twin"]).stdin(both.as_bytes()).output().expect(0);
+}
+
+/// The limit is one for all homes together, and met while they are read.
+#[test]
+fn more_than_an_export_holds() {
+    let space = machine();
+    let skills = space.profile_home("beta").join("skills");
+    fs::create_dir(&skills).expect("a directory");
+    for number in 0..45 {
+        let file = fs::File::create(skills.join(format!("{number}"))).expect("a file");
+        file.set_len(1024 * 1024).expect("a size");
+    }
+    let error = space.prodex(&["profile", "export", &file(&space)]).output().expect(1).stderr;
+    assert!(error.contains("45 MiB in all, which ") && error.contains("profile export FILE NAME"), "{error}");
+    assert!(!Path::new(&file(&space)).exists());
+    ok(&space, &["profile", "export", &file(&space), "alpha"]);
 }
 
 #[test]
