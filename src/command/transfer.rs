@@ -253,16 +253,11 @@ fn refuse_taken(config: &Config, state: &State, packed: &[Packed], shown: &OsStr
         format!("{} exists already, and nothing was imported", home.display())
     };
     let names: Vec<&str> = free.iter().map(|packed| packed.name.as_str()).collect();
-    let others = if names.is_empty() {
-        String::new()
-    } else {
-        format!("Import the others by name ({}), or g", names.join(", "))
-    };
-    let others = if others.is_empty() { "G".to_owned() } else { others };
-    let shown = shown.display();
+    let others =
+        if names.is_empty() { String::new() } else { format!("Import the others by name ({}). ", names.join(", ")) };
+    let (shown, name) = (shown.display(), &first.name);
     Err(Error::new(what).next(format!(
-        "{others}ive an account that is not here yet another name: `prodex profile import {shown} {} --as NEW`.",
-        first.name
+        "{others}Another name for an account that is not here yet: `prodex profile import {shown} {name} --as NEW`."
     )))
 }
 
