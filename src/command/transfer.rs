@@ -17,6 +17,8 @@ use crate::state::{State, file};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 pub fn export(config: &Config, target: &OsStr, names: &[String], out: &mut dyn Write) -> Outcome {
@@ -25,6 +27,10 @@ pub fn export(config: &Config, target: &OsStr, names: &[String], out: &mut dyn W
     let to_stdout = target == "-";
     if to_stdout && io::stdout().is_terminal() {
         return Err(Error::new("an export holds credentials, which do not belong on a screen")
+            .next("Name a file, or send it on: `prodex profile export - | age -p > FILE`."));
+    }
+    if to_stdout && leads_nowhere(&io::stdout()) {
+        return Err(Error::new("stdout is closed or /dev/null, so nothing was exported")
             .next("Name a file, or send it on: `prodex profile export - | age -p > FILE`."));
     }
     let path = Path::new(target);
@@ -66,6 +72,14 @@ pub fn export(config: &Config, target: &OsStr, names: &[String], out: &mut dyn W
     );
     eprint(SHARED);
     Ok(0)
+}
+
+/// A closed stdout is /dev/null by the time that we come to it: everything can be written to it, and nothing is kept.
+fn leads_nowhere(stdout: &io::Stdout) -> bool {
+    let device = |meta: fs::Metadata| meta.file_type().is_char_device().then(|| meta.rdev());
+    let of = |file: io::Result<fs::File>| file.and_then(|file| file.metadata()).ok().and_then(device);
+    let ours = of(stdout.as_fd().try_clone_to_owned().map(fs::File::from));
+    ours.is_some() && ours == fs::metadata("/dev/null").ok().and_then(device)
 }
 
 /// What both ends are told.

@@ -155,6 +155,16 @@ fn a_terminal_gets_no_credentials() {
 }
 
 #[test]
+fn an_export_that_goes_nowhere_is_none() {
+    let space = machine();
+    for stdout in [">&-", "> /dev/null"] {
+        let script = format!("'{}' profile export - {stdout}", env!("CARGO_BIN_EXE_prodex"));
+        let error = space.run("sh", &["-c", &script]).output().expect(1).stderr;
+        assert!(error.contains("nothing was exported") && error.lines().count() == 1, "{error}");
+    }
+}
+
+#[test]
 fn logins_that_are_not_in_a_file_are_named() {
     let space = machine();
     let beta = space.profile_home("beta");
