@@ -233,6 +233,25 @@ fn a_home_in_which_codex_runs_is_not_deleted() {
 }
 
 #[test]
+fn a_second_profile_of_one_account_is_told_when_it_is_made() {
+    let space = TestSpace::new("twins");
+    write_private(&space.codex_home().join("auth.json"), &login_file("a", "u", "a@example.com", "rt"));
+    let home = space.codex_home();
+    let twin = "Warning: profile 'one' is this account already";
+    for (args, told) in [
+        (&["import-current", "one"][..], false),
+        (&["import-current", "two"], true),
+        (&["add", "three", "--copy-current"], true),
+        (&["add", "four", "--codex-home", home.to_str().expect("UTF-8")], true),
+        (&["add", "five"], false),
+    ] {
+        let output = space.prodex(&[&["profile"], args].concat()).output().expect(0);
+        assert_eq!(output.stderr.starts_with(twin), told, "{args:?}: {}", output.stderr);
+        assert_eq!(output.stderr.lines().count(), usize::from(told), "{args:?}: {}", output.stderr);
+    }
+}
+
+#[test]
 fn an_interrupted_login_leaves_nothing() {
     let mut space = TestSpace::new("login-interrupted");
     next_login(&space, &login_file("a", "u", "a@example.com", "rt"));

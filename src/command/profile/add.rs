@@ -5,7 +5,8 @@ use crate::cli;
 use crate::command::{chart, load, show, warn};
 use crate::config::Config;
 use crate::error::{Error, Outcome};
-use crate::profile::{self, Profile, auth, home, husk, links, name};
+use crate::profile::identity::Identity;
+use crate::profile::{self, Profile, auth, home, husk, links, name, owner};
 use crate::screen::panel::Panel;
 use crate::state::{State, file, store};
 use std::fs;
@@ -42,7 +43,22 @@ pub fn add(config: &Config, args: &cli::ProfileAdd, out: &mut dyn Write) -> Outc
     }
     let note = source.filter(|_| auth.tokens().is_some()).map(|source| one_refresh_token(&source, &profile.name));
     show(out, &[panel.maybe("Note", note).maybe("Next", chart::next(&profile, &auth))])?;
+    if let Some(twin) = twin(config, &profile, &auth) {
+        let name = &profile.name;
+        warn(&format!(
+            "profile '{twin}' is this account already: the two have one quota, and if '{name}' is a copy of that login, the \
+             first of them that refreshes logs the other out. Log in to another account with `prodex login -p {name}`, or \
+             undo it with `prodex profile remove {name}`."
+        ));
+    }
     Ok(0)
+}
+
+/// Another profile that is the same account.
+fn twin(config: &Config, profile: &Profile, auth: &auth::Auth) -> Option<String> {
+    let mut others = store::load(config).ok()?.state;
+    others.remove(&profile.name);
+    owner::holder(&others, &Identity::of(auth, None)).map(|twin| twin.name)
 }
 
 pub fn import_current(config: &Config, name: &str, out: &mut dyn Write) -> Outcome {
