@@ -33,10 +33,10 @@ impl Staged {
     pub fn empty(config: &Config) -> Result<Staged, Error> {
         let profiles = config.profiles_dir();
         let _lock = Lock::take(config)?;
-        file::create_private_dir(&profiles).map_err(|error| Error::io("create", &profiles, &error))?;
+        file::create_private_dir(&profiles).map_err(|error| store::cannot("create", &profiles, &error))?;
         sweep(&profiles);
         let path = fresh(&profiles, STAGED);
-        file::create_private_dir(&path).map_err(|error| Error::io("create", &path, &error))?;
+        file::create_private_dir(&path).map_err(|error| store::cannot("create", &path, &error))?;
         let alive = alive(&path);
         Ok(Staged { path, _alive: alive, published: false, skipped: Vec::new() })
     }
@@ -76,7 +76,7 @@ impl Staged {
         if home.exists() {
             husk::clear(home).map_err(|error| Error::io("replace", home, &error))?;
         }
-        fs::rename(&self.path, home).map_err(|error| Error::io("create", home, &error))?;
+        fs::rename(&self.path, home).map_err(|error| store::cannot("create", home, &error))?;
         self.published = true;
         if let Some(profiles) = home.parent() {
             file::sync_directory(profiles);
@@ -166,7 +166,7 @@ impl Discarded {
         // Before it gets the name that tells a sweeper to look at it.
         let alive = alive(home);
         let path = fresh(&config.profiles_dir(), DISCARDED);
-        fs::rename(home, &path).map_err(|error| Error::io("delete", home, &error))?;
+        fs::rename(home, &path).map_err(|error| store::cannot("delete", home, &error))?;
         Ok(Discarded { path, _alive: alive })
     }
 
@@ -179,7 +179,7 @@ impl Discarded {
                         return Ok(());
                     }
                 }
-                removed => return removed.map_err(|error| Error::io("delete", &self.path, &error)),
+                removed => return removed.map_err(|error| store::cannot("delete", &self.path, &error)),
             }
         }
     }

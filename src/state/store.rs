@@ -53,7 +53,7 @@ pub fn update<T>(config: &Config, change: impl FnOnce(&mut State) -> Result<T, E
         OnDisk::Broken => set_aside(&path, clock::unix())?,
         OnDisk::Absent => {}
     }
-    file::replace(&target, TEMP, text.as_bytes()).map_err(|error| Error::io("write", &target, &error))?;
+    file::replace(&target, TEMP, text.as_bytes()).map_err(|error| cannot("write", &target, &error))?;
     // The copy follows the file, so that a file torn later (0.2.38 does not fsync) costs no change of ours. Before the
     // rename above it held the version that this one replaced.
     keep_last_good(config, text.as_bytes())?;
@@ -68,7 +68,7 @@ pub struct Lock {
 
 impl Lock {
     pub fn take(config: &Config) -> Result<Lock, Error> {
-        file::create_private_dir(&config.root).map_err(|error| Error::io("create", &config.root, &error))?;
+        file::create_private_dir(&config.root).map_err(|error| cannot("create", &config.root, &error))?;
         let path = config.root.join("state.json.lock");
         match file::lock(&path, LOCK_PATIENCE) {
             Ok(file) => Ok(Lock { _file: file }),
@@ -77,9 +77,21 @@ impl Lock {
                 let what = format!("{} has been locked by another process for {seconds} s", path.display());
                 Err(Error::new(what).next("Look for a prodex that hangs, stop it and try again."))
             }
-            Err(error) => Err(Error::io("lock", &path, &error)),
+            Err(error) => Err(cannot("lock", &path, &error)),
         }
     }
+}
+
+/// A failure to write below the root, with what can be done about it.
+pub fn cannot(doing: &str, path: &Path, error: &io::Error) -> Error {
+    let next = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "Make it writable for you, or choose another place with PRODEX_HOME."
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "Make room on that disk, and try again.",
+        _ => return Error::io(doing, path, error),
+    };
+    Error::io(doing, path, error).next(next)
 }
 
 enum OnDisk {
@@ -125,7 +137,7 @@ fn keep_last_good(config: &Config, bytes: &[u8]) -> Result<(), Error> {
     if file::read_bounded(&path, MAX_BYTES).is_ok_and(|kept| kept == bytes) {
         return Ok(());
     }
-    file::replace(&path, TEMP, bytes).map_err(|error| Error::io("write", &path, &error))
+    file::replace(&path, TEMP, bytes).map_err(|error| cannot("write", &path, &error))
 }
 
 /// A second name for the damaged file before the good one takes its place: at no instant is there no `state.json`.
