@@ -119,8 +119,15 @@ fn read(config: &Config) -> Result<(Loaded, OnDisk), Error> {
     };
     let copy = last_good(config);
     let rescued = file::read_bounded(&copy, MAX_BYTES).ok().and_then(|bytes| State::parse(&bytes).ok());
+    let homes = config.profiles_dir();
+    let is_home_left = || fs::read_dir(&homes).is_ok_and(|mut homes| homes.next().is_some());
     let instead = match &rescued {
         Some(_) => format!("{} is used instead", copy.display()),
+        None if is_home_left() => format!(
+            "there is no good copy, so no profile is known, but `prodex profile add NAME` takes each home in again that is \
+             in {}",
+            homes.display()
+        ),
         None => "there is no good copy, so no profile is known".to_owned(),
     };
     let warning = format!(
@@ -245,10 +252,18 @@ mod tests {
         assert!(load(&config).unwrap().warning.is_none());
         let aside = names(&config.root).into_iter().find(|name| name.starts_with("state.json.broken-")).unwrap();
         assert_eq!(fs::read(config.root.join(aside)).unwrap(), torn);
+        // Without the copy, what is left is named.
+        fs::write(config.state_file(), torn).unwrap();
+        fs::remove_file(last_good(&config)).unwrap();
+        let warning = || load(&config).unwrap().warning.unwrap();
+        assert!(warning().contains("so no profile is known, and the next change"), "{}", warning());
+        fs::create_dir_all(config.profiles_dir().join("main")).unwrap();
+        assert!(warning().contains("known, but `prodex profile add NAME` takes each home"), "{}", warning());
+        activate(&config, "b");
         // Twice in one second: two names.
         fs::write(config.state_file(), "").unwrap();
         activate(&config, "c");
-        assert_eq!(names(&config.root).iter().filter(|name| name.contains("broken-")).count(), 2);
+        assert_eq!(names(&config.root).iter().filter(|name| name.contains("broken-")).count(), 3);
     }
 
     #[test]
