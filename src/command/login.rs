@@ -90,6 +90,11 @@ fn no_such(wanted: &str) -> Error {
 
 /// In the home of a profile, whatever the account.
 fn login_to(config: &Config, profile: &Profile, args: &[OsString], asked: Asked, out: &mut dyn Write) -> Outcome {
+    if profile.managed && !profile.codex_home.is_dir() && matches!(asked, Asked::Login | Asked::ForKey) {
+        // Made again for the login that is to come.
+        drop(lock(config, profile)?.ok_or_else(|| no_such(&profile.name))?);
+        profile::ensure_links(profile, config)?;
+    }
     let before = auth::read(&profile.codex_home);
     // So that nobody removes the home in which codex is about to write a login, or refreshes the old one.
     let _mark = profile::mark(&profile.codex_home);
@@ -181,7 +186,7 @@ fn lock(config: &Config, profile: &Profile) -> Result<Option<Locked>, Error> {
                 return Ok(None);
             }
             // A home that is gone is made again: the login is too dear to lose.
-            file::create_private_dir(home).map_err(|error| Error::io("create", home, &error))?;
+            file::create_private_dir(home).map_err(|error| store::cannot("create", home, &error))?;
             Ok(Some(Locked::take(home, clock::now())))
         })?;
         match tried {
@@ -242,7 +247,8 @@ fn report(out: &mut dyn Write, result: String, auth: &Auth, profile: &Profile) -
 /// Runs `codex VERB` in a home on our terminal, to its end. `ours`: the login belongs into a file there.
 fn codex(config: &Config, codex_home: &Path, verb: &str, ours: bool, args: &[OsString]) -> Outcome {
     if !codex_home.is_dir() {
-        return Err(Error::new(format!("the CODEX_HOME {} does not exist", codex_home.display())));
+        return Err(Error::new(format!("the CODEX_HOME {} does not exist", codex_home.display()))
+            .next("Put it back, or forget the profile: `prodex profile remove NAME`."));
     }
     let mut words = vec![OsString::from(verb)];
     if ours {

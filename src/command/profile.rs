@@ -8,7 +8,8 @@ use super::chart::{self, Shelf};
 use super::{json, load, show, warn};
 use crate::config::Config;
 use crate::error::{Error, Outcome};
-use crate::profile::{self, Profile, auth, home};
+use crate::profile::auth::{self, Auth};
+use crate::profile::{self, Profile, home};
 use crate::proxy::share::Share;
 use crate::proxy::standing;
 use crate::screen::panel::Panel;
@@ -45,10 +46,20 @@ pub fn list(config: &Config, as_json: bool, out: &mut dyn Write) -> Outcome {
         let panel = Panel::new(format!("Profile {}", profile.name));
         let panel = panel.row("Current", chart::yes(active.as_deref() == Some(&profile.name)));
         let panel = shelf.quota(chart::of(panel, &profile, &auth), &profile, &auth);
-        panels.push(panel.maybe("Next", chart::next(&profile, &auth)));
+        panels.push(panel.maybe("Next", next(&profile, &auth)));
     }
     show(out, &panels)?;
     Ok(0)
+}
+
+/// What to type where the login cannot be used, or there is no home to hold one.
+fn next(profile: &Profile, auth: &Auth) -> Option<String> {
+    if profile.codex_home.is_dir() {
+        return chart::next(profile, auth);
+    }
+    let name = &profile.name;
+    let anew = if profile.managed { format!(", log in anew with `prodex login -p {name}`") } else { String::new() };
+    Some(format!("Its home is missing: put it back{anew}, or forget it with `prodex profile remove {name}`."))
 }
 
 /// What to type where there is no profile.
@@ -84,7 +95,7 @@ pub fn use_profile(config: &Config, name: &str, out: &mut dyn Write) -> Outcome 
     let panel = Panel::new("Active Profile")
         .row("Result", format!("Active profile: {}", profile.name))
         .row("CODEX_HOME", profile.codex_home.display().to_string())
-        .maybe("Next", chart::next(&profile, &auth));
+        .maybe("Next", next(&profile, &auth));
     show(out, &[panel])?;
     if profile.disabled {
         warn(&format!(
@@ -165,7 +176,7 @@ pub fn current(config: &Config, as_json: bool, out: &mut dyn Write) -> Outcome {
         .row("Auth", chart::login(&profile, &auth))
         .maybe("Rotation", chart::rotation(&profile));
     let panel = Shelf::load(config).quota(panel, &profile, &auth);
-    show(out, &[panel.maybe("Next", chart::next(&profile, &auth))])?;
+    show(out, &[panel.maybe("Next", next(&profile, &auth))])?;
     Ok(0)
 }
 

@@ -233,6 +233,32 @@ fn a_home_in_which_codex_runs_is_not_deleted() {
 }
 
 #[test]
+fn a_missing_home_is_said_and_made_again_by_a_login() {
+    let mut space = TestSpace::new("login-homeless");
+    let _codex = fake(&mut space, "exit 0");
+    let external = space.root().join("external");
+    space.profiles(&["main"]);
+    space.prodex(&["profile", "add", "ext", "--codex-home", external.to_str().expect("UTF-8")]).output().expect(0);
+    fs::remove_dir(&external).expect("an empty home");
+    fs::remove_dir_all(space.profile_home("main")).expect("a home");
+    let list = space.prodex(&["profile", "list"]).output().expect(0).stdout;
+    let flat = list.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains("Its home is missing: put it back, log in anew with `prodex login -p main`, or"), "{list}");
+    assert!(
+        flat.contains("Its home is missing: put it back, or forget it with `prodex profile remove ext`."),
+        "{list}"
+    );
+    next_login(&space, &login_file("a", "u", "a@example.com", "rt"));
+    for args in [&["login", "-p", "ext"][..], &["logout", "main"], &["login", "-p", "main", "status"]] {
+        let error = space.prodex(args).output().expect(1).stderr;
+        assert!(error.contains("does not exist. Put it back, or forget the profile"), "{args:?}: {error}");
+    }
+    space.prodex(&["login", "-p", "main"]).output().expect(0);
+    assert!(auth(&space, "main").contains("rt") && space.profile_home("main").join("sessions").is_symlink());
+    assert_eq!(mode(&space.profile_home("main")), 0o700);
+}
+
+#[test]
 fn a_second_profile_of_one_account_is_told_when_it_is_made() {
     let space = TestSpace::new("twins");
     write_private(&space.codex_home().join("auth.json"), &login_file("a", "u", "a@example.com", "rt"));
