@@ -251,7 +251,8 @@ fn unfinished(profiles: &Path) -> impl Iterator<Item = (PathBuf, String)> {
     named.filter(|(_, name)| is_unfinished(name))
 }
 
-fn is_unfinished(name: &str) -> bool {
+/// A home that is being built or deleted.
+pub fn is_unfinished(name: &str) -> bool {
     name.starts_with(STAGED) || name.starts_with(DISCARDED)
 }
 

@@ -308,6 +308,35 @@ fn fix_says_each_step_and_leaves_what_is_not_ours() {
 }
 
 #[test]
+fn homes_that_codex_cannot_read_and_that_nobody_has() {
+    let mut space = two();
+    let fake = fake(&space, OBEYS);
+    space.env("PRODEX_CODEX_BIN", fake.path());
+    assert_eq!(ids(&document(&space, &[])), [""; 0]);
+    fs::create_dir(space.profile_home("main").join("config.toml")).unwrap();
+    fs::write(space.profile_home("second").join("config.toml"), "a = 1\nmodel = gpt-5\n").unwrap();
+    // Without an entry: with a login, with none, one that could not be a profile; and what is left of one that was deleted.
+    space.login("lost", &token::auth_json("lost"));
+    fs::create_dir(space.profile_home("empty")).unwrap();
+    fs::create_dir(space.profile_home("a b")).unwrap();
+    fs::create_dir(space.profile_home("husk")).unwrap();
+    symlink(space.codex_home().join("sessions"), space.profile_home("husk").join("sessions")).unwrap();
+    let found = document(&space, &[]);
+    assert_eq!(ids(&found), ["config_broken:main", "config_broken:second", "home_of_nobody"]);
+    let page = doctor(&space, &[]).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in [
+        "main/config.toml cannot be read: not a regular file",
+        "second/config.toml cannot be read: line 2: a text without its \"quotes\"; codex does not start in profile 'second'",
+        "profiles: a b, empty, lost (with a login)",
+        "`prodex profile add empty`",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    space.prodex(&["profile", "add", "lost"]).output().expect(0);
+    assert!(!doctor(&space, &[]).stdout.contains("lost (with"));
+}
+
+#[test]
 fn one_profile_means_no_rotation() {
     let mut space = TestSpace::new("doctor-one");
     space.profiles(&["main"]);

@@ -1,7 +1,7 @@
 //! What the files and the environment say, without asking anybody: the state, each profile's home and login, and
 //! what is wrong with them. Reads only, within bounds; no token leaves this file.
 
-use super::Finding;
+use super::{Finding, homes};
 use crate::config::Config;
 use crate::net::way_out;
 use crate::profile::auth::{self, Auth, Secret};
@@ -94,6 +94,7 @@ pub fn profiles(config: &Config, state: &State, findings: &mut Vec<Finding>) -> 
         findings.push(Finding::new("no_rotation", what, next));
     }
     twins(&patients, findings);
+    homes::examine(config, state, &patients, findings);
     patients
 }
 
