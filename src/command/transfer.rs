@@ -183,7 +183,7 @@ pub fn import(config: &Config, args: &cli::ProfileImport, out: &mut dyn Write) -
         };
         let activate = first && bundle.active.as_deref() == Some(&packed.name);
         // Once more: another import may have brought the account meanwhile, under another name.
-        match publish(config, profile, activate, staged, "", |state| refuse_here(state, packed, identity)) {
+        match publish(config, profile, activate, staged, "", &|state| refuse_here(state, packed, identity)) {
             Ok(added) => made.push(added),
             Err(error) if made.is_empty() => return Err(error),
             Err(error) => {

@@ -36,6 +36,12 @@ pub fn update<T>(config: &Config, change: impl FnOnce(&mut State) -> Result<T, E
     let _lock = Lock::take(config)?;
     let (Loaded { mut state, .. }, on_disk) = read(config)?;
     let result = change(&mut state)?;
+    write(config, &state, &on_disk)?;
+    Ok(result)
+}
+
+/// Apart from `update`, of which there is one for each kind of change.
+fn write(config: &Config, state: &State, on_disk: &OnDisk) -> Result<(), Error> {
     let text = state.text();
     let path = config.state_file();
     if text.len() as u64 > MAX_BYTES {
@@ -47,8 +53,8 @@ pub fn update<T>(config: &Config, change: impl FnOnce(&mut State) -> Result<T, E
     for directory in [Some(config.root.as_path()), target.parent()].into_iter().flatten() {
         file::sweep(directory, TEMP);
     }
-    match &on_disk {
-        OnDisk::Good(bytes) if *bytes == text.as_bytes() => return Ok(result),
+    match on_disk {
+        OnDisk::Good(bytes) if *bytes == text.as_bytes() => return Ok(()),
         OnDisk::Good(bytes) => keep_last_good(config, bytes)?,
         OnDisk::Broken => set_aside(&path, clock::unix())?,
         OnDisk::Absent => {}
@@ -56,8 +62,7 @@ pub fn update<T>(config: &Config, change: impl FnOnce(&mut State) -> Result<T, E
     file::replace(&target, TEMP, text.as_bytes()).map_err(|error| cannot("write", &target, &error))?;
     // The copy follows the file, so that a file torn later (0.2.38 does not fsync) costs no change of ours. Before the
     // rename above it held the version that this one replaced.
-    keep_last_good(config, text.as_bytes())?;
-    Ok(result)
+    keep_last_good(config, text.as_bytes())
 }
 
 /// The lock that every change of the root's files takes; released when dropped, also by the death of the process.

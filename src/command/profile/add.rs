@@ -129,7 +129,7 @@ fn create(config: &Config, args: &cli::ProfileAdd) -> Result<Added, Error> {
     }
     let staged = home::Staged::configured(config)?;
     let profile = Profile { codex_home, ..profile_of(&args.name, staged.path().to_owned(), true) };
-    publish(config, profile, args.activate, staged, "Managed profile home created.", |_| Ok(()))
+    publish(config, profile, args.activate, staged, "Managed profile home created.", &|_| Ok(()))
 }
 
 fn copy(config: &Config, args: &cli::ProfileAdd, source: &Path) -> Result<Added, Error> {
@@ -140,7 +140,7 @@ fn copy(config: &Config, args: &cli::ProfileAdd, source: &Path) -> Result<Added,
     }
     let staged = home::Staged::copy_of(config, source)?;
     let profile = Profile { codex_home, ..profile_of(&args.name, staged.path().to_owned(), true) };
-    publish(config, profile, args.activate, staged, "Source copied into managed profile home.", |_| Ok(()))
+    publish(config, profile, args.activate, staged, "Source copied into managed profile home.", &|_| Ok(()))
 }
 
 /// Home and registry entry come into being together, or not at all; not at all also when `check` has something against it,
@@ -151,7 +151,7 @@ pub(in crate::command) fn publish(
     activate: bool,
     mut staged: home::Staged,
     storage: &'static str,
-    check: impl FnOnce(&State) -> Result<(), Error>,
+    check: &dyn Fn(&State) -> Result<(), Error>,
 ) -> Result<Added, Error> {
     let aside = links::link_all(staged.path(), &config.shared_codex_home)?;
     let skipped = std::mem::take(&mut staged.skipped);
