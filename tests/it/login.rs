@@ -210,6 +210,24 @@ fn a_login_goes_into_no_home_that_was_removed() {
 }
 
 #[test]
+fn of_two_that_remove_one_profile_one_does() {
+    let space = TestSpace::new("remove-twice");
+    space.profiles(&["main"]);
+    let lock = fs::File::create(space.profile_home("main").join("auth.lock")).expect("codex's lock");
+    lock.lock().expect("a codex that refreshes");
+    let removing = [(); 2].map(|()| space.prodex(&["profile", "remove", "main", "--delete-home"]).start());
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(space.profile_home("main").join("auth.json").exists(), "they wait");
+    drop(lock);
+    let outputs = removing.map(|removing| removing.wait(SHORT));
+    let said = |code: i32, words: &str| {
+        outputs.iter().filter(|output| output.code() == code && format!("{output:?}").contains(words)).count()
+    };
+    assert_eq!((said(0, "Removed profile 'main'"), said(1, "profile 'main' does not exist")), (1, 1), "{outputs:?}");
+    assert_eq!(profiles(&space), [""; 0]);
+}
+
+#[test]
 fn a_home_in_which_codex_runs_is_not_deleted() {
     let mut space = TestSpace::new("remove-used");
     space.profiles(&["main"]);

@@ -11,18 +11,14 @@ use crate::quota::shelf;
 use crate::screen::panel::Panel;
 use crate::state::{State, store};
 use crate::sys::clock;
-use std::io::Write;
+use std::io::{self, Write};
 
 pub fn remove(config: &Config, name: &str, delete_home: bool, out: &mut dyn Write) -> Outcome {
     home::sweep_left_over(config);
     let state = load(config)?;
     // To the end: whoever is about to write a login there has done so before, or finds the profile gone.
     let _locked = match state.profile(name) {
-        Some(profile) if delete_home && may_delete(config, &state, name, Some(&profile))? => {
-            let home = &profile.codex_home;
-            let locked = Locked::take(home, clock::now() + authfile::PATIENCE);
-            Some(locked.map_err(|error| authfile::not_locked(home, &error))?)
-        }
+        Some(profile) if delete_home && may_delete(config, &state, name, Some(&profile))? => lock(&profile)?,
         _ => None,
     };
     let (removed, active, deletable) = store::update(config, |state| {
@@ -68,6 +64,18 @@ pub fn remove(config: &Config, name: &str, delete_home: bool, out: &mut dyn Writ
         .row("Active", active.as_deref().unwrap_or("cleared"));
     show(out, &[panel])?;
     Ok(0)
+}
+
+/// `None`: another `remove` was quicker.
+fn lock(profile: &Profile) -> Result<Option<Locked>, Error> {
+    let home = &profile.codex_home;
+    match Locked::take(home, clock::now() + authfile::PATIENCE) {
+        Ok(locked) => Ok(Some(locked)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(authfile::not_locked(home, &error)),
+        Err(error) => Err(authfile::not_locked(home, &error)
+            .next("Remove the profile without --delete-home, and the directory by hand.")),
+    }
 }
 
 /// False when there is nothing to delete.
