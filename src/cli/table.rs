@@ -283,7 +283,8 @@ pub const COMMANDS: &[Spec] = &[
         ],
         more: "Without --quota, --runtime and --fix codex is started once, with a made-up login and no way out, to see that \
                its model traffic comes to prodex. Takes about a second, at most 20. Nothing of yours is changed; --fix \
-               deletes nothing but what an interrupted prodex left.",
+               deletes nothing but what an interrupted prodex left, and moves, as a run does, what stands in the place of a \
+               link to the shared history: there, or aside.",
         ..spec(&["doctor"], "Check codex, profiles and settings; say what is wrong and what to type next")
     },
     Spec {

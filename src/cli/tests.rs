@@ -180,6 +180,11 @@ fn did_you_mean() {
     error("prof", "Did you mean `prodex profile`?");
     error("list", "Did you mean `prodex profile list`?");
     error("import-current", "Did you mean `prodex profile import-current`?");
+    error("profile rm", "Did you mean `prodex profile remove`?");
+    error("profile ls", "Did you mean `prodex profile list`?");
+    error("ls", "Did you mean `prodex profile list`?");
+    error("profile create", "Did you mean `prodex profile add`?");
+    error("switch", "Did you mean `prodex use`?");
     error("frobnicate", "See `prodex help`");
     error("quota --al", "Did you mean `--all`?");
     error("quota --detial", "Did you mean `--detail`?");

@@ -7,12 +7,17 @@ use crate::error::Error;
 /// Commands of codex that people type here.
 const CODEX: [&str; 6] = ["exec", "resume", "fork", "review", "mcp", "apply"];
 
+/// What other programs call what is here.
+const ELSEWHERE: [(&str, &str); 6] =
+    [("rm", "remove"), ("delete", "remove"), ("ls", "list"), ("new", "add"), ("create", "add"), ("switch", "use")];
+
 pub fn unknown_command(typed: &str, candidates: &[(&str, String)]) -> Error {
     let error = Error::usage(format!("unknown command '{}'", shown(typed)));
     let last = typed.rsplit(' ').next().unwrap_or(typed);
     if CODEX.contains(&typed) {
         return error.next(format!("Codex's own commands go behind `run`: `prodex run {typed}`."));
     }
+    let last = ELSEWHERE.iter().find(|(word, _)| *word == last).map_or(last, |(_, here)| here);
     match closest(last, candidates.iter().map(|(word, full)| (*word, full.as_str()))) {
         Some(full) => error.next(format!("Did you mean `prodex {full}`?")),
         None => error.next("See `prodex help`."),

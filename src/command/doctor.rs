@@ -1,11 +1,14 @@
 //! `prodex doctor`: what there is, what is wrong with it and what to type next. Fetches and prints; without --fix it changes
 //! nothing, and its exit code says only that it could look (0.2.38's rule).
-//! `fix` repairs, `look` reads profiles, `trial` tries the installed codex, `runtime` reads the log, `json` is the document of `--json`.
+//! `fix` repairs, `look` reads profiles and `homes` what else is in their directories, `trial` tries the installed codex,
+//! `runtime` reads the log, `json` is the document of `--json`.
 
 mod fix;
+mod homes;
 mod json;
 mod look;
 mod runtime;
+mod toml;
 mod trial;
 
 use super::chart;

@@ -6,9 +6,10 @@ use super::{find_codex, load, show, warn};
 use crate::config::Config;
 use crate::error::{Error, Outcome};
 use crate::profile::auth::{self, Auth};
-use crate::profile::authfile::Locked;
+use crate::profile::authfile::{self, Locked};
 use crate::profile::home::{self, Staged};
 use crate::profile::identity::Identity;
+use crate::profile::owner::owner;
 use crate::profile::{self, Profile, husk, links, name};
 use crate::screen::panel::Panel;
 use crate::state::{State, file, store};
@@ -19,8 +20,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-/// A codex that refreshes holds its lock for one request to the login server.
-const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+/// Between two attempts at the lock of a login.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Each round is lost only to another command that registered or removed the same account meanwhile.
 const ROUNDS: usize = 5;
 /// Where prodex makes the login, it is in a file, whatever config.toml or the system's configuration says.
@@ -89,7 +90,14 @@ fn no_such(wanted: &str) -> Error {
 
 /// In the home of a profile, whatever the account.
 fn login_to(config: &Config, profile: &Profile, args: &[OsString], asked: Asked, out: &mut dyn Write) -> Outcome {
+    if profile.managed && !profile.codex_home.is_dir() && matches!(asked, Asked::Login | Asked::ForKey) {
+        // Made again for the login that is to come.
+        drop(lock(config, profile)?.ok_or_else(|| no_such(&profile.name))?);
+        profile::ensure_links(profile, config)?;
+    }
     let before = auth::read(&profile.codex_home);
+    // So that nobody removes the home in which codex is about to write a login, or refreshes the old one.
+    let _mark = profile::mark(&profile.codex_home);
     let code = codex(config, &profile.codex_home, "login", profile.managed, args)?;
     if code != 0 || matches!(asked, Asked::Status | Asked::Help) {
         return Ok(code);
@@ -138,10 +146,8 @@ fn settle(config: &Config, identity: &Identity, staged: Staged) -> Result<Settle
     }
     let mut staged = Some(staged);
     for _ in 0..ROUNDS {
-        // The login is replaced before the registry is locked: a codex may hold the login for as long as a request takes.
         if let Some(profile) = owner(&store::load(config)?.state, identity) {
-            update(config, &profile, &login)?;
-            if activate(config, &profile, identity)? {
+            if update(config, &profile, identity, &login)? {
                 return Ok(Settled::Reused(profile));
             }
         } else if let Some(profile) = create(config, identity, &mut staged)? {
@@ -151,48 +157,51 @@ fn settle(config: &Config, identity: &Identity, staged: Staged) -> Result<Settle
     Err(Error::new("the profiles change all the time").next("Wait for the other prodex commands, and log in again."))
 }
 
-/// The registered profile that is this account; the surest, then the active one.
-fn owner(state: &State, identity: &Identity) -> Option<Profile> {
-    let active = state.active();
-    let likely = state.profiles().into_iter().filter_map(|profile| {
-        let theirs = Identity::of(&auth::read(&profile.codex_home), profile.email.as_deref());
-        let rank = (identity.likeness(&theirs)?, active.as_deref() != Some(&profile.name));
-        Some((rank, profile))
-    });
-    likely.min_by_key(|(rank, _)| *rank).map(|(_, profile)| profile)
-}
-
-/// The new login in the place of the old one.
-fn update(config: &Config, profile: &Profile, login: &[u8]) -> Result<(), Error> {
+/// The new login in the place of the old one. False when the profile was removed meanwhile; then nothing was written.
+fn update(config: &Config, profile: &Profile, identity: &Identity, login: &[u8]) -> Result<bool, Error> {
     let home = &profile.codex_home;
-    // A home that is gone is made again: the login is too dear to lose.
-    file::create_private_dir(home).map_err(|error| Error::io("create", home, &error))?;
+    let Some(locked) = lock(config, profile)? else { return Ok(false) };
     for aside in profile::ensure_links(profile, config)? {
         warn(&format!("moved aside: {aside}"));
     }
-    let path = home.join("auth.json");
-    let locked = Locked::take(home, clock::now() + LOCK_PATIENCE).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => {
-            let what = format!("another process holds the login of profile '{}' locked", profile.name);
-            Error::new(what).next(format!("End the codex in {}, and log in again.", home.display()))
-        }
-        _ => Error::io("lock", &path, &error),
-    })?;
     locked.recover();
-    locked.replace(login).map_err(|error| Error::io("write", &path, &error))
-}
-
-/// False when the profile was removed meanwhile.
-fn activate(config: &Config, profile: &Profile, identity: &Identity) -> Result<bool, Error> {
     store::update(config, |state| {
-        let Some(mut now) = state.profile(&profile.name).filter(|now| now.codex_home == profile.codex_home) else {
-            return Ok(false);
-        };
+        let Some(mut now) = still(state, profile) else { return Ok(false) };
+        locked.replace(login).map_err(|error| Error::io("write", &home.join("auth.json"), &error))?;
         now.email = identity.email.clone().or(now.email);
         state.insert(&now)?;
         state.set_active(Some(&now.name));
         Ok(true)
     })
+}
+
+/// The lock of its login. Tried under the lock of the registry, so that the home is the profile's when we have it, and
+/// `remove` waits for us; waited for without, as a codex may hold it for as long as a request takes. `None`: it was removed.
+fn lock(config: &Config, profile: &Profile) -> Result<Option<Locked>, Error> {
+    let home = &profile.codex_home;
+    let until = clock::now() + authfile::PATIENCE;
+    loop {
+        let tried = store::update(config, |state| {
+            if still(state, profile).is_none() {
+                return Ok(None);
+            }
+            // A home that is gone is made again: the login is too dear to lose.
+            file::create_private_dir(home).map_err(|error| store::cannot("create", home, &error))?;
+            Ok(Some(Locked::take(home, clock::now())))
+        })?;
+        match tried {
+            None => return Ok(None),
+            Some(Ok(locked)) => return Ok(Some(locked)),
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock && clock::now() < until => {}
+            Some(Err(error)) => return Err(authfile::not_locked(home, &error)),
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The entry as it is now, unless another profile has the name.
+fn still(state: &State, profile: &Profile) -> Option<Profile> {
+    state.profile(&profile.name).filter(|now| now.codex_home == profile.codex_home)
 }
 
 /// The private home becomes the home of a new profile, unless somebody has the account by now.
@@ -238,7 +247,8 @@ fn report(out: &mut dyn Write, result: String, auth: &Auth, profile: &Profile) -
 /// Runs `codex VERB` in a home on our terminal, to its end. `ours`: the login belongs into a file there.
 fn codex(config: &Config, codex_home: &Path, verb: &str, ours: bool, args: &[OsString]) -> Outcome {
     if !codex_home.is_dir() {
-        return Err(Error::new(format!("the CODEX_HOME {} does not exist", codex_home.display())));
+        return Err(Error::new(format!("the CODEX_HOME {} does not exist", codex_home.display()))
+            .next("Put it back, or forget the profile: `prodex profile remove NAME`."));
     }
     let mut words = vec![OsString::from(verb)];
     if ours {

@@ -51,10 +51,10 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Outcome {
     match command {
         Command::Help(_) | Command::Bare(_) | Command::Version | Command::Completions { .. } | Command::Man => Ok(0),
         Command::Names => profile::names(&config, out),
-        Command::ProfileAdd(add) => profile::add(&config, &add, out),
-        Command::ProfileImportCurrent { name } => profile::import_current(&config, &name, out),
+        Command::ProfileAdd(add) => profile::add::add(&config, &add, out),
+        Command::ProfileImportCurrent { name } => profile::add::import_current(&config, &name, out),
         Command::ProfileList { json } => profile::list(&config, json, out),
-        Command::ProfileRemove { name, delete_home } => profile::remove(&config, &name, delete_home, out),
+        Command::ProfileRemove { name, delete_home } => profile::remove::remove(&config, &name, delete_home, out),
         Command::ProfileSwitch { name, disabled } => profile::switch(&config, &name, disabled, out),
         Command::ProfileReserve { name, percent } => profile::reserve(&config, &name, percent, out),
         Command::ProfileExport { file, names } => transfer::export(&config, &file, &names, out),

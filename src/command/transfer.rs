@@ -1,7 +1,7 @@
 //! `profile export` and `profile import`: profiles with their logins, from one machine to another in one file. Says what the file
 //! is, and refuses what would overwrite anything. The document is `profile::bundle`'s, the files of a home `profile::pack`'s.
 
-use super::profile::{Added, publish};
+use super::profile::add::{Added, publish};
 use super::{load, show, warn};
 use crate::cli;
 use crate::config::Config;
@@ -9,6 +9,7 @@ use crate::error::{Error, Outcome};
 use crate::profile::auth::{self, Auth};
 use crate::profile::bundle::{self, Bundle, Packed};
 use crate::profile::identity::Identity;
+use crate::profile::owner::holder;
 use crate::profile::{self, Profile, home, husk, name, pack};
 use crate::screen::panel::Panel;
 use crate::screen::text::clean;
@@ -16,6 +17,8 @@ use crate::state::{State, file};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 pub fn export(config: &Config, target: &OsStr, names: &[String], out: &mut dyn Write) -> Outcome {
@@ -26,15 +29,18 @@ pub fn export(config: &Config, target: &OsStr, names: &[String], out: &mut dyn W
         return Err(Error::new("an export holds credentials, which do not belong on a screen")
             .next("Name a file, or send it on: `prodex profile export - | age -p > FILE`."));
     }
+    if to_stdout && leads_nowhere(&io::stdout()) {
+        return Err(Error::new("stdout is closed or /dev/null, so nothing was exported")
+            .next("Name a file, or send it on: `prodex profile export - | age -p > FILE`."));
+    }
     let path = Path::new(target);
     if !to_stdout && fs::symlink_metadata(path).is_ok() {
         return Err(exists(path));
     }
     let mut bundle = Bundle { active: state.active(), profiles: Vec::new() };
+    let mut room = bundle::MAX_CONTENT;
     for profile in &chosen {
-        if let Some(packed) = packed(profile)? {
-            bundle.profiles.push(packed);
-        }
+        bundle.profiles.extend(packed(profile, &mut room)?);
     }
     if bundle.profiles.is_empty() {
         return Err(Error::new("there is nothing to export").next("See `prodex profile list`."));
@@ -68,6 +74,14 @@ pub fn export(config: &Config, target: &OsStr, names: &[String], out: &mut dyn W
     Ok(0)
 }
 
+/// A closed stdout is /dev/null by the time that we come to it: everything can be written to it, and nothing is kept.
+fn leads_nowhere(stdout: &io::Stdout) -> bool {
+    let device = |meta: fs::Metadata| meta.file_type().is_char_device().then(|| meta.rdev());
+    let of = |file: io::Result<fs::File>| file.and_then(|file| file.metadata()).ok().and_then(device);
+    let ours = of(stdout.as_fd().try_clone_to_owned().map(fs::File::from));
+    ours.is_some() && ours == fs::metadata("/dev/null").ok().and_then(device)
+}
+
 /// What both ends are told.
 const SHARED: &str = "Both machines now hold the same refresh tokens, each good for one refresh: whichever refreshes first logs \
                       the other out. Work with these accounts on one machine only, or log in anew on one of them with \
@@ -95,8 +109,8 @@ fn chosen(state: &State, names: &[String]) -> Result<Vec<Profile>, Error> {
     Ok(chosen)
 }
 
-/// `None`: there is no home to export.
-fn packed(profile: &Profile) -> Result<Option<Packed>, Error> {
+/// `None`: there is no home to export. Takes from `room` what it takes.
+fn packed(profile: &Profile, room: &mut usize) -> Result<Option<Packed>, Error> {
     let Profile { name, codex_home, .. } = profile;
     if !codex_home.is_dir() {
         warn(&format!("profile '{name}' is left out: {} does not exist", codex_home.display()));
@@ -114,9 +128,13 @@ fn packed(profile: &Profile) -> Result<Option<Packed>, Error> {
                 .next(format!("Log in again with `prodex login -p {name}`, or name the others.")));
         }
     }
-    let contents = pack::read(codex_home)?;
+    let contents = pack::read(codex_home, *room)?;
+    *room = contents.room;
     for left_out in &contents.left_out {
         warn(&format!("not exported: {left_out}"));
+    }
+    if contents.more_left_out > 0 {
+        warn(&format!("not exported: {} more of {}", contents.more_left_out, codex_home.display()));
     }
     Ok(Some(Packed {
         name: name.clone(),
@@ -146,10 +164,15 @@ pub fn import(config: &Config, args: &cli::ProfileImport, out: &mut dyn Write) -
     }
     refuse_taken(config, &state, &packed, &args.file)?;
     // All of them are written before the first one gets its name, so what fails here leaves nothing.
-    let staged = packed.iter().map(|packed| stage(config, &state, packed)).collect::<Result<Vec<_>, Error>>()?;
+    let staged = packed.iter().map(|packed| stage(config, packed)).collect::<Result<Vec<_>, Error>>()?;
+    let identities: Vec<Identity> = staged.iter().map(|(_, login)| Identity::of(login, None)).collect();
+    refuse_twins(&packed, &identities, &args.file)?;
+    for (packed, identity) in packed.iter().zip(&identities) {
+        refuse_here(&state, packed, identity)?;
+    }
     let first = state.profiles().is_empty();
     let mut made: Vec<Added> = Vec::new();
-    for (packed, (staged, login)) in packed.iter().zip(staged) {
+    for ((packed, identity), (staged, login)) in packed.iter().zip(&identities).zip(staged) {
         let profile = Profile {
             name: packed.name.clone(),
             codex_home: config.profiles_dir().join(&packed.name),
@@ -159,7 +182,8 @@ pub fn import(config: &Config, args: &cli::ProfileImport, out: &mut dyn Write) -
             reserve: packed.reserve,
         };
         let activate = first && bundle.active.as_deref() == Some(&packed.name);
-        match publish(config, profile, activate, staged, "") {
+        // Once more: another import may have brought the account meanwhile, under another name.
+        match publish(config, profile, activate, staged, "", &|state| refuse_here(state, packed, identity)) {
             Ok(added) => made.push(added),
             Err(error) if made.is_empty() => return Err(error),
             Err(error) => {
@@ -185,6 +209,14 @@ pub fn import(config: &Config, args: &cli::ProfileImport, out: &mut dyn Write) -
         }
     }
     show(out, &[panel])?;
+    let others = packed.iter().flat_map(|packed| &packed.files).filter(|file| file.path != "auth.json").count();
+    if others > 0 {
+        eprint(&format!(
+            "With the logins came {others} other {} (config.toml, skills, rules ...), which codex will follow and run, and which \
+             nobody has looked at: do so before the first run unless the file is your own.",
+            if others == 1 { "file" } else { "files" }
+        ));
+    }
     if shares {
         eprint(SHARED);
     }
@@ -235,21 +267,16 @@ fn refuse_taken(config: &Config, state: &State, packed: &[Packed], shown: &OsStr
         format!("{} exists already, and nothing was imported", home.display())
     };
     let names: Vec<&str> = free.iter().map(|packed| packed.name.as_str()).collect();
-    let others = if names.is_empty() {
-        String::new()
-    } else {
-        format!("Import the others by name ({}), or g", names.join(", "))
-    };
-    let others = if others.is_empty() { "G".to_owned() } else { others };
-    let shown = shown.display();
+    let others =
+        if names.is_empty() { String::new() } else { format!("Import the others by name ({}). ", names.join(", ")) };
+    let (shown, name) = (shown.display(), &first.name);
     Err(Error::new(what).next(format!(
-        "{others}ive an account that is not here yet another name: `prodex profile import {shown} {} --as NEW`.",
-        first.name
+        "{others}Another name for an account that is not here yet: `prodex profile import {shown} {name} --as NEW`."
     )))
 }
 
 /// A whole home that has no name yet, and its login.
-fn stage(config: &Config, state: &State, packed: &Packed) -> Result<(home::Staged, Auth), Error> {
+fn stage(config: &Config, packed: &Packed) -> Result<(home::Staged, Auth), Error> {
     let staged = home::Staged::empty(config)?;
     pack::write(staged.path(), &packed.files)?;
     let login = auth::read(staged.path());
@@ -257,17 +284,31 @@ fn stage(config: &Config, state: &State, packed: &Packed) -> Result<(home::Stage
         let what = format!("the login of profile '{}' in the export is none: {why}", packed.name);
         return Err(Error::new(what).next("Nothing was changed. Export it anew."));
     }
-    let identity = Identity::of(&login, None);
-    let is_same =
-        |profile: &&Profile| Identity::of(&auth::read(&profile.codex_home), None).likeness(&identity).is_some();
-    if let Some(owner) = state.profiles().iter().find(is_same) {
-        let what =
-            format!("the account of profile '{}' in the export is here already, as '{}'", packed.name, owner.name);
+    Ok((staged, login))
+}
+
+const TWO_COPIES: &str = "Two copies of one login log each other out";
+
+/// Each account is in what is imported once.
+fn refuse_twins(packed: &[Packed], identities: &[Identity], shown: &OsStr) -> Result<(), Error> {
+    for (index, identity) in identities.iter().enumerate() {
+        let before = identities[..index].iter().position(|other| other.likeness(identity).is_some());
+        let Some([first, second]) = before.map(|before| [before, index].map(|at| &packed[at].name)) else { continue };
+        let what = format!("profiles '{first}' and '{second}' in the export are one account, and nothing was imported");
+        let shown = shown.display();
         return Err(Error::new(what).next(format!(
-            "Nothing was changed. Two copies of one login log each other out: take the others by name, or first \
-             `prodex profile remove {} --delete-home`.",
-            owner.name
+            "{TWO_COPIES}: name one of them, and the others: `prodex profile import {shown} {first}`."
         )));
     }
-    Ok((staged, login))
+    Ok(())
+}
+
+/// The account is not here yet.
+fn refuse_here(state: &State, packed: &Packed, identity: &Identity) -> Result<(), Error> {
+    let Some(owner) = holder(state, identity) else { return Ok(()) };
+    let what = format!("the account of profile '{}' in the export is here already, as '{}'", packed.name, owner.name);
+    Err(Error::new(what).next(format!(
+        "{TWO_COPIES}: take the others by name, or first `prodex profile remove {} --delete-home`.",
+        owner.name
+    )))
 }

@@ -167,7 +167,7 @@ fn is_visible(text: &str) -> bool {
 }
 
 /// Claims are shown and stored: no control characters, no longer than an e-mail address can be.
-fn is_decent(claim: &str) -> bool {
+pub(super) fn is_decent(claim: &str) -> bool {
     claim.len() <= 320 && !claim.contains(char::is_control)
 }
 

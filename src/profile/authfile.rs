@@ -5,6 +5,7 @@
 //! only while the file is replaced. Codex waits for the first without end and does not wait for the second.
 
 use super::auth::MAX_BYTES;
+use crate::error::Error;
 use crate::state::file;
 use crate::sys::clock;
 use crate::wire::json::Raw;
@@ -24,6 +25,19 @@ const SHORT: Duration = Duration::from_secs(2);
 /// Pauses between attempts grow up to this.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
+/// A codex that refreshes holds its lock for one request to the login server.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The words for a lock that could not be taken.
+pub fn not_locked(codex_home: &Path, error: &io::Error) -> Error {
+    if error.kind() != io::ErrorKind::WouldBlock {
+        return Error::io("lock", &codex_home.join("auth.json"), error);
+    }
+    let home = codex_home.display();
+    let next = format!("End the codex in {home}, and try again.");
+    Error::new(format!("another process has held the login in {home} locked for {} s", PATIENCE.as_secs())).next(next)
+}
+
 /// Codex's lock over changes of the login in one home. Released when dropped, also by the death of the process.
 #[derive(Debug)]
 pub struct Locked {
@@ -32,9 +46,14 @@ pub struct Locked {
 }
 
 impl Locked {
-    /// Waits until `until`; `WouldBlock` when somebody has it for longer.
+    /// Waits until `until`; `WouldBlock` when somebody has it for longer, `NotFound` when the home went meanwhile.
     pub fn take(codex_home: &Path, until: Instant) -> io::Result<Locked> {
-        let lock = wait_for(&codex_home.join("auth.lock"), until)?;
+        let path = codex_home.join("auth.lock");
+        let lock = wait_for(&path, until)?;
+        if !file::is_at(&lock, &path)? {
+            // The lock of a home that was removed guards nothing; what is here by its name now is another one.
+            return Err(io::ErrorKind::NotFound.into());
+        }
         Ok(Locked { home: codex_home.to_owned(), _lock: lock })
     }
 
@@ -121,7 +140,8 @@ pub fn recover_left_over(codex_home: &Path) {
     }
 }
 
-pub(super) fn left_over(codex_home: &Path) -> impl Iterator<Item = PathBuf> {
+/// What `recover` would look at.
+pub fn left_over(codex_home: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(codex_home).into_iter().flatten().flatten();
     let named = entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(TEMP)));
     named.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())).map(|entry| entry.path())
@@ -222,10 +242,29 @@ mod tests {
         assert_eq!(names(&dir), ["auth.json", "auth.json.lock", "auth.lock"]);
         let busy = Locked::take(dir.root(), clock::now() + Duration::from_millis(5)).unwrap_err();
         assert_eq!(busy.kind(), io::ErrorKind::WouldBlock);
+        assert!(not_locked(dir.root(), &busy).to_string().contains("End the codex in"));
         fs::remove_file(dir.path("auth.json")).unwrap();
         fs::create_dir(dir.path("auth.json")).unwrap();
         assert!(locked.replace(b"{}").is_err());
         assert_eq!(names(&dir), ["auth.json", "auth.json.lock", "auth.lock"]);
+    }
+
+    #[test]
+    fn the_lock_of_a_home_that_went_is_none() {
+        let dir = Scratch::new("lock-gone");
+        let (home, gone) = (dir.path("home"), dir.path("gone"));
+        fs::create_dir(&home).unwrap();
+        let held = Locked::take(&home, clock::now()).unwrap();
+        let waiting = std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| Locked::take(&home, clock::now() + PATIENCE));
+            // Either it waits for the lock that moves, or it comes when there is nothing: the same answer.
+            std::thread::sleep(Duration::from_millis(20));
+            fs::rename(&home, &gone).unwrap();
+            drop(held);
+            waiting.join().unwrap()
+        });
+        assert_eq!(waiting.unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(!home.exists());
     }
 
     #[test]

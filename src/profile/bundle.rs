@@ -85,7 +85,11 @@ impl Bundle {
         let profile = |packed: &Packed| {
             Value::of([
                 ("name", packed.name.as_str().into()),
-                ("email", packed.email.as_deref().map_or(Value::Null, Value::from)),
+                // One of the registry's that is none is not worth an export that cannot be read.
+                (
+                    "email",
+                    packed.email.as_deref().filter(|email| auth::is_decent(email)).map_or(Value::Null, Value::from),
+                ),
                 ("disabled", packed.disabled.into()),
                 ("reserve_percent", u64::from(packed.reserve).into()),
                 ("files", Value::Array(packed.files.iter().map(file).collect())),
@@ -144,7 +148,10 @@ fn profile(name: &str, entry: &Raw) -> Result<Packed, String> {
     let given = |name: &str| entry.member(name).filter(|value| !value.is_null());
     let email = match given("email") {
         None => None,
-        Some(email) => Some(email.as_str().ok_or("its email is not text")?.into_owned()),
+        Some(email) => {
+            let email = email.as_str().filter(|email| auth::is_decent(email));
+            Some(email.ok_or("its email is no e-mail address")?.into_owned())
+        }
     };
     let disabled = match given("disabled") {
         None => false,
@@ -210,6 +217,9 @@ mod tests {
             assert!(Bundle::parse(&text.as_bytes()[..cut]).is_err(), "{cut}");
         }
         assert!(!format!("{:?}", sample()).contains("1.50"), "no content in a log");
+        let mut long = sample();
+        long.profiles[0].email = Some("x".repeat(1_000_000));
+        assert_eq!(Bundle::parse(long.text().as_bytes()).unwrap().profiles[0].email, None);
     }
 
     #[test]
@@ -251,6 +261,7 @@ mod tests {
         let files =
             |files: &str| format!(r#"{{"prodex_export": 1, "profiles": [{{"name": "a", "files": [{files}]}}]}}"#);
         let row = |path: &str| format!(r#"{{"path": "{path}", "base64": ""}}"#);
+        let email = |email: &str| format!("\"email\": \"{email}\", \"files\"");
         for (text, reason) in [
             ("null".to_owned(), "it is no export of prodex"),
             ("{}".to_owned(), "it is no export of prodex"),
@@ -262,7 +273,9 @@ mod tests {
             (r#"{"prodex_export": 1, "profiles": [{}]}"#.to_owned(), "profile 1: "),
             (r#"{"prodex_export": 1, "profiles": [{"name": "../x"}]}"#.to_owned(), "profile 1: "),
             (r#"{"prodex_export": 1, "profiles": [{"name": "a"}]}"#.to_owned(), "profile 'a': its \"files\""),
-            (files("").replace("\"files\"", "\"email\": 5, \"files\""), "its email is not text"),
+            (files("").replace("\"files\"", "\"email\": 5, \"files\""), "its email is no e-mail address"),
+            (files("").replace("\"files\"", &email(&"x".repeat(321))), "its email is no e-mail address"),
+            (files("").replace("\"files\"", &email("a\\u001b[2J@b")), "its email is no e-mail address"),
             (files("").replace("\"files\"", "\"disabled\": 5, \"files\""), "\"disabled\" is neither"),
             (files("").replace("\"files\"", "\"reserve_percent\": 100, \"files\""), "\"reserve_percent\" is not"),
             (files("").replace("}]}", "}, {\"name\": \"a\", \"files\": []}]}"), "profile 'a' is in it twice"),

@@ -1,13 +1,14 @@
 //! Managed homes: made, copied from another `CODEX_HOME`, removed. A home is built under a name that no profile can have and
 //! renamed when it is whole; what a failure or a `kill -9` leaves is swept by the next command.
-//! Knows the directory, not the registry; links to the shared history are `links`'s.
+//! Knows the directory, and of the registry only who lives in it; links to the shared history are `links`'s.
 
 use super::copy::Copy;
-use super::{authfile, husk};
+use super::{Profile, authfile, husk};
 use crate::config::Config;
 use crate::error::Error;
-use crate::state::{file, store::Lock};
-use std::fs::{self, File};
+use crate::state::store::{self, Lock};
+use crate::state::{State, file};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -32,11 +33,11 @@ impl Staged {
     pub fn empty(config: &Config) -> Result<Staged, Error> {
         let profiles = config.profiles_dir();
         let _lock = Lock::take(config)?;
-        file::create_private_dir(&profiles).map_err(|error| Error::io("create", &profiles, &error))?;
+        file::create_private_dir(&profiles).map_err(|error| store::cannot("create", &profiles, &error))?;
         sweep(&profiles);
         let path = fresh(&profiles, STAGED);
-        file::create_private_dir(&path).map_err(|error| Error::io("create", &path, &error))?;
-        let alive = File::open(&path).ok().filter(|directory| directory.try_lock().is_ok());
+        file::create_private_dir(&path).map_err(|error| store::cannot("create", &path, &error))?;
+        let alive = alive(&path);
         Ok(Staged { path, _alive: alive, published: false, skipped: Vec::new() })
     }
 
@@ -75,7 +76,7 @@ impl Staged {
         if home.exists() {
             husk::clear(home).map_err(|error| Error::io("replace", home, &error))?;
         }
-        fs::rename(&self.path, home).map_err(|error| Error::io("create", home, &error))?;
+        fs::rename(&self.path, home).map_err(|error| store::cannot("create", home, &error))?;
         self.published = true;
         if let Some(profiles) = home.parent() {
             file::sync_directory(profiles);
@@ -114,38 +115,79 @@ pub fn deletable(config: &Config, home: &Path) -> Result<bool, Error> {
     Ok(true)
 }
 
+/// The profile, other than `name`, whose home this is, or lies in it.
+pub fn resident(state: &State, home: &Path, name: &str) -> Option<Profile> {
+    let place = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let here = place(home);
+    state.profiles().into_iter().find(|other| other.name != name && place(&other.codex_home).starts_with(&here))
+}
+
 /// Deletes a home that is `deletable`. Links in it go, what they lead to stays.
 pub fn delete(config: &Config, home: &Path) -> Result<(), Error> {
-    let gone = fresh(&config.profiles_dir(), DISCARDED);
-    fs::rename(home, &gone).map_err(|error| Error::io("delete", home, &error))?;
-    discard(&gone)
+    Discarded::of(config, home)?.delete()
 }
 
-/// Another process that sweeps may be at it as well: what it was quicker to remove is gone all the same.
-fn discard(gone: &Path) -> Result<(), Error> {
-    loop {
-        match fs::remove_dir_all(gone) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if fs::symlink_metadata(gone).is_err() {
-                    return Ok(());
-                }
-            }
-            removed => return removed.map_err(|error| Error::io("delete", gone, &error)),
-        }
-    }
+/// What became of a home that was to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retired {
+    Deleted,
+    /// All but its husk: threads lead through it.
+    Husk,
+    /// It has become a profile's again.
+    Kept,
 }
 
-/// The same of a home in which codex ran: its husk stays. Says whether one does. Not within `store::update`.
-pub fn retire(config: &Config, home: &Path) -> Result<bool, Error> {
+/// `delete` of a home that no profile has any more, and in which codex ran: its husk stays. Not within `store::update`.
+pub fn retire(config: &Config, home: &Path) -> Result<Retired, Error> {
     let links = husk::links(home);
     // Made before and named right after; that it cannot be made keeps no login on the disk.
     let staged = if links.is_empty() { None } else { Staged::empty(config).ok() };
     let staged = staged.filter(|staged| husk::fill(staged.path(), &links).is_ok());
-    let gone = fresh(&config.profiles_dir(), DISCARDED);
-    fs::rename(home, &gone).map_err(|error| Error::io("delete", home, &error))?;
-    let stays = staged.is_some_and(|staged| staged.publish(home).is_ok());
-    discard(&gone)?;
-    Ok(stays)
+    // Whoever makes a profile meanwhile finds the home as it was, or none.
+    let registry = Lock::take(config)?;
+    if resident(&store::load(config)?.state, home, "").is_some() {
+        return Ok(Retired::Kept);
+    }
+    let gone = Discarded::of(config, home)?;
+    let is_husk = staged.is_some_and(|staged| staged.publish(home).is_ok());
+    drop(registry);
+    gone.delete()?;
+    Ok(if is_husk { Retired::Husk } else { Retired::Deleted })
+}
+
+/// A home that has lost its name and is being deleted.
+struct Discarded {
+    path: PathBuf,
+    _alive: Option<File>,
+}
+
+impl Discarded {
+    fn of(config: &Config, home: &Path) -> Result<Discarded, Error> {
+        // Before it gets the name that tells a sweeper to look at it.
+        let alive = alive(home);
+        let path = fresh(&config.profiles_dir(), DISCARDED);
+        fs::rename(home, &path).map_err(|error| store::cannot("delete", home, &error))?;
+        Ok(Discarded { path, _alive: alive })
+    }
+
+    /// Where there are no locks a sweeper may be at it as well: what it was quicker to remove is gone all the same.
+    fn delete(self) -> Result<(), Error> {
+        loop {
+            match fs::remove_dir_all(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if fs::symlink_metadata(&self.path).is_err() {
+                        return Ok(());
+                    }
+                }
+                removed => return removed.map_err(|error| store::cannot("delete", &self.path, &error)),
+            }
+        }
+    }
+}
+
+/// A lock on a directory: as long as it is held, somebody is at work there.
+fn alive(directory: &Path) -> Option<File> {
+    File::open(directory).ok().filter(|directory| directory.try_lock().is_ok())
 }
 
 /// A name in `profiles` that nobody else uses.
@@ -189,11 +231,15 @@ pub fn left_over(config: &Config) -> Vec<PathBuf> {
     found
 }
 
-/// The living hold a lock on theirs.
+/// The living hold a lock on theirs. Where a directory cannot be locked (NFS), what is to go anyway goes.
 fn sweep(profiles: &Path) {
-    let dead = |path: &Path| File::open(path).is_ok_and(|directory| directory.try_lock().is_ok());
     for (path, name) in unfinished(profiles) {
-        if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) && (name.starts_with(DISCARDED) || dead(&path)) {
+        let dead = match File::open(&path).map(|directory| directory.try_lock()) {
+            Ok(Ok(())) => true,
+            Ok(Err(TryLockError::WouldBlock)) => false,
+            _ => name.starts_with(DISCARDED),
+        };
+        if dead && path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
             let _ = fs::remove_dir_all(path);
         }
     }
@@ -205,129 +251,10 @@ fn unfinished(profiles: &Path) -> impl Iterator<Item = (PathBuf, String)> {
     named.filter(|(_, name)| is_unfinished(name))
 }
 
-fn is_unfinished(name: &str) -> bool {
+/// A home that is being built or deleted.
+pub fn is_unfinished(name: &str) -> bool {
     name.starts_with(STAGED) || name.starts_with(DISCARDED)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::state::scratch::Scratch;
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    #[test]
-    fn a_copy_takes_account_and_configuration_only() {
-        let dir = Scratch::new("copy");
-        let config = dir.config();
-        let source = config.default_codex_home.clone();
-        for directory in ["skills/s", "sessions/2026", "packages/x", "app-server-daemon", "log", "unknown", "prompts"] {
-            fs::create_dir_all(source.join(directory)).unwrap();
-        }
-        for name in [
-            "auth.json",
-            "config.toml",
-            "work.config.toml",
-            "AGENTS.md",
-            ".credentials.json",
-            "unknown/f",
-            "history.jsonl",
-            "state_5.sqlite",
-            "other.sqlite-wal",
-            "auth.lock",
-            "models_cache.json",
-            "sessions/2026/r",
-            "log/l",
-            "skills/s/run.sh",
-        ] {
-            fs::write(source.join(name), name).unwrap();
-        }
-        fs::write(source.join("huge"), vec![0; 1_048_577]).unwrap();
-        fs::set_permissions(source.join("skills/s/run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
-        symlink("../dotfiles/AGENTS.md", source.join("AGENTS.override.md")).unwrap();
-        symlink("s/run.sh", source.join("skills/inside")).unwrap();
-        symlink("/", source.join("unknown/out")).unwrap();
-        let staged = Staged::copy_of(&config, &source).unwrap();
-        let mut names: Vec<_> = fs::read_dir(staged.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        names.sort_unstable();
-        let expected = [
-            ".credentials.json",
-            "AGENTS.md",
-            "AGENTS.override.md",
-            "auth.json",
-            "config.toml",
-            "prompts",
-            "skills",
-            "unknown",
-            "work.config.toml",
-        ];
-        assert_eq!(names, expected);
-        assert_eq!(staged.skipped.len(), 1);
-        let at = |name: &str| staged.path().join(name);
-        let mode = |name: &str| fs::metadata(at(name)).unwrap().permissions().mode() & 0o777;
-        assert_eq!(
-            (mode("auth.json"), mode("skills/s/run.sh"), mode("skills"), mode("")),
-            (0o600, 0o700, 0o700, 0o700)
-        );
-        assert_eq!(fs::read_link(at("AGENTS.override.md")).unwrap(), dir.path("dotfiles/AGENTS.md"));
-        assert_eq!(fs::read_link(at("skills/inside")).unwrap(), Path::new("s/run.sh"));
-        assert_eq!(fs::read_link(at("unknown/out")).unwrap(), Path::new("/"));
-    }
-
-    #[test]
-    fn a_home_that_is_not_published_is_gone() {
-        let dir = Scratch::new("staged");
-        let config = dir.config();
-        let (one, two) = (Staged::empty(&config).unwrap(), Staged::empty(&config).unwrap());
-        let left_over = config.profiles_dir().join(".new+1+0");
-        fs::create_dir(&left_over).unwrap();
-        let home = config.profiles_dir().join("a");
-        one.publish(&home).unwrap();
-        assert!(two.publish(&home).is_err());
-        drop(Staged::empty(&config).unwrap());
-        assert!(!left_over.exists(), "what a dead process left is swept");
-        assert_eq!(fs::read_dir(config.profiles_dir()).unwrap().count(), 1);
-        assert_eq!(fs::metadata(&home).unwrap().permissions().mode() & 0o777, 0o700);
-    }
-
-    #[test]
-    fn a_failing_copy_leaves_nothing() {
-        let dir = Scratch::new("copy-fail");
-        let config = dir.config();
-        assert!(Staged::copy_of(&config, &dir.path("missing")).is_err());
-        fs::create_dir_all(config.default_codex_home.join("auth.json")).unwrap();
-        assert!(Staged::copy_of(&config, &config.default_codex_home).is_err());
-        assert_eq!(fs::read_dir(config.profiles_dir()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_root_inside_the_source_is_not_copied_into_itself() {
-        let dir = Scratch::new("copy-self");
-        let mut config = dir.config();
-        config.root = config.default_codex_home.join("x/prodex");
-        fs::create_dir_all(&config.root).unwrap();
-        let staged = Staged::copy_of(&config, &config.default_codex_home).unwrap();
-        assert!(staged.path().join("x").is_dir() && !staged.path().join("x/prodex").exists());
-    }
-
-    #[test]
-    fn only_real_directories_inside_are_deletable() {
-        let dir = Scratch::new("delete");
-        let config = dir.config();
-        let profiles = config.profiles_dir();
-        fs::create_dir_all(profiles.join("a/d")).unwrap();
-        fs::create_dir_all(dir.path("out")).unwrap();
-        fs::write(dir.path("out/f"), "x").unwrap();
-        symlink(dir.path("out"), profiles.join("link")).unwrap();
-        symlink(dir.path("out"), profiles.join("a/sessions")).unwrap();
-        assert!(deletable(&config, &profiles.join("a")).unwrap());
-        assert!(!deletable(&config, &profiles.join("none")).unwrap());
-        for home in
-            [profiles.clone(), profiles.join("link"), profiles.join(".."), profiles.join("link/../.."), dir.path("out")]
-        {
-            assert!(deletable(&config, &home).is_err(), "{}", home.display());
-        }
-        delete(&config, &profiles.join("a")).unwrap();
-        assert_eq!(fs::read_to_string(dir.path("out/f")).unwrap(), "x");
-        assert_eq!(fs::read_dir(&profiles).unwrap().count(), 1);
-    }
-}
+mod tests;

@@ -24,19 +24,24 @@ pub fn ensure_links(profile: &Profile, config: &Config) -> Result<Vec<String>, E
         let what = format!("the home of profile '{}' is missing: {}", profile.name, home.display());
         return Err(Error::new(what).next(format!("Remove it with `prodex profile remove {}`.", profile.name)));
     }
-    if is_around(home, shared) || faults(home, shared)?.is_empty() {
+    if faults(home, shared)?.is_empty() {
         return Ok(Vec::new());
     }
     let _lock = Lock::take(config)?;
     link_all(home, shared)
 }
 
-/// Levels of directories that are merged: a thread's file is in `sessions/YYYY/MM/DD`.
+/// Levels of directories that are merged, below each of these: a thread's file is in `sessions/YYYY/MM/DD`, and has a name of
+/// its own. Elsewhere a directory is one thing (a checkout, what one thread drew) that is not to be mixed with a namesake.
+const TRANSCRIPTS: [&str; 2] = ["sessions", "archived_sessions"];
 const DEEPEST: usize = 4;
 
 /// The same without the lock, for a home that nobody else knows yet.
 pub fn link_all(home: &Path, shared: &Path) -> Result<Vec<String>, Error> {
     file::create_private_dir(shared).map_err(|error| Error::io("create", shared, &error))?;
+    for left_over in left_over(home) {
+        let _ = fs::remove_file(left_over);
+    }
     let (mut aside, mut failed) = (Vec::new(), None);
     for fault in faults(home, shared)? {
         // One that cannot be is no reason to keep the others apart.
@@ -51,14 +56,19 @@ pub fn link_all(home: &Path, shared: &Path) -> Result<Vec<String>, Error> {
     }
 }
 
-struct Fault {
+/// What is wrong with one entry of a home.
+#[derive(Debug)]
+pub struct Fault {
+    pub name: String,
+    pub found: Found,
     link: PathBuf,
     target: PathBuf,
     shape: Shape,
-    found: Found,
 }
 
-enum Found {
+/// What is there instead of the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
     Nothing,
     /// The link is right, and the directory that it leads to is missing: codex could not make it through the link.
     NoTarget,
@@ -71,7 +81,11 @@ fn is_around(home: &Path, shared: &Path) -> bool {
     matches!((home.canonicalize(), shared.canonicalize()), (Ok(home), Ok(shared)) if shared.starts_with(&home))
 }
 
-fn faults(home: &Path, shared: &Path) -> Result<Vec<Fault>, Error> {
+/// By name. The one rule of what is wrong: what a run puts right, and what `doctor` tells.
+pub fn faults(home: &Path, shared: &Path) -> Result<Vec<Fault>, Error> {
+    if is_around(home, shared) {
+        return Ok(Vec::new());
+    }
     let mut wanted: BTreeMap<String, Shape> =
         ENTRIES.iter().map(|(name, shape)| ((*name).to_owned(), *shape)).collect();
     for directory in [home, shared] {
@@ -90,7 +104,7 @@ fn faults(home: &Path, shared: &Path) -> Result<Vec<Fault>, Error> {
     for (name, shape) in wanted {
         let (link, target) = (home.join(&name), shared.join(&name));
         let found = look(&link, &target, shape).map_err(|error| Error::io("look at", &link, &error))?;
-        faults.extend(found.map(|found| Fault { link, target, shape, found }));
+        faults.extend(found.map(|found| Fault { name, found, link, target, shape }));
     }
     Ok(faults)
 }
@@ -114,7 +128,7 @@ fn look(link: &Path, target: &Path, shape: Shape) -> io::Result<Option<Found>> {
 }
 
 fn fix(fault: &Fault, aside: &mut Vec<String>) -> io::Result<()> {
-    let Fault { link, target, shape, found } = fault;
+    let Fault { link, target, shape, found, .. } = fault;
     let says_nothing =
         || *shape == Shape::Lock && fs::symlink_metadata(link).is_ok_and(|meta| meta.is_file() && meta.len() == 0);
     if matches!(found, Found::Real) && says_nothing() {
@@ -133,12 +147,18 @@ fn fix(fault: &Fault, aside: &mut Vec<String>) -> io::Result<()> {
     }
 }
 
+const TEMP: &str = ".link+";
+
+/// Links that a death left before they had their names: what they were to replace is still at fault then.
+fn left_over(home: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(home).into_iter().flatten().flatten();
+    let named = entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(TEMP)));
+    named.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink())).map(|entry| entry.path())
+}
+
 /// A link to `target` takes the place of what is at `link`, at once.
 fn replace(link: &Path, target: &Path) -> io::Result<()> {
-    let temp = link.with_file_name(format!(".link+{}", std::process::id()));
-    if temp.is_symlink() {
-        fs::remove_file(&temp)?;
-    }
+    let temp = link.with_file_name(format!("{TEMP}{}", std::process::id()));
     symlink(target, &temp)?;
     fs::rename(&temp, link).inspect_err(|_| drop(fs::remove_file(&temp)))
 }
@@ -150,7 +170,8 @@ fn hand_over(real: &Path, target: &Path, shape: Shape) -> io::Result<bool> {
         if fs::rename(real, target).is_ok() {
             return Ok(true);
         }
-        merge(real, target, DEEPEST);
+        let is_transcripts = real.file_name().is_some_and(|name| TRANSCRIPTS.iter().any(|known| name == *known));
+        merge(real, target, if is_transcripts { DEEPEST } else { 0 });
         return Ok(fs::remove_dir(real).is_ok());
     }
     if fs::symlink_metadata(target).is_ok() {
@@ -273,6 +294,7 @@ mod tests {
         }
         fs::write(home.join("state_5.sqlite-wal"), "wal").unwrap();
         symlink("/elsewhere", home.join("history.jsonl")).unwrap();
+        symlink("/elsewhere", home.join(".link+1")).unwrap();
         let aside = ensure_links(&profile, &config).unwrap();
         assert_eq!(aside.len(), 2, "{aside:?}");
         assert_eq!(fs::read_to_string(Path::new(&aside[0]).join("r")).unwrap(), "mine");
@@ -281,6 +303,7 @@ mod tests {
         assert_eq!(fs::read_to_string(home.join("sessions/r")).unwrap(), "theirs");
         assert_eq!(fs::read_to_string(home.join("state_5.sqlite")).unwrap(), "theirs");
         assert_eq!(fs::read_link(home.join("history.jsonl")).unwrap(), shared.join("history.jsonl"));
+        assert!(!home.join(".link+1").is_symlink(), "what a death left");
     }
 
     #[test]
@@ -332,6 +355,25 @@ mod tests {
         assert_eq!(aside.len(), 1);
         assert_eq!(fs::read_to_string(Path::new(&aside[0]).join("2026/11/25/c")).unwrap(), "mine");
         assert_eq!(fs::read_dir(Path::new(&aside[0]).join("2026")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn two_checkouts_of_one_name_are_not_mixed() {
+        let (_dir, config, profile) = scene("links-checkouts");
+        let (home, shared) = (&profile.codex_home, &config.shared_codex_home);
+        for (file, directory) in [("ab/mine", home), ("cd/mine", home), ("ab/theirs", shared)] {
+            let path = directory.join("worktrees").join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let aside = ensure_links(&profile, &config).unwrap();
+        let names =
+            |path: PathBuf| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+        assert_eq!(names(shared.join("worktrees/ab")), ["theirs"]);
+        assert_eq!(names(shared.join("worktrees/cd")), ["mine"], "its place was free");
+        assert_eq!(aside.len(), 1);
+        assert_eq!(names(Path::new(&aside[0]).join("ab")), ["mine"]);
+        assert_eq!(names(PathBuf::from(&aside[0])), ["ab"]);
     }
 
     #[test]

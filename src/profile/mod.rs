@@ -12,6 +12,7 @@ pub mod identity;
 pub mod in_use;
 pub mod links;
 pub mod name;
+pub mod owner;
 pub mod pack;
 pub mod provider;
 pub mod refresh;

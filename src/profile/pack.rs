@@ -15,13 +15,18 @@ use std::path::Path;
 pub struct Contents {
     pub files: Vec<PackedFile>,
     pub left_out: Vec<String>,
-    bytes: usize,
+    /// What was left out beyond those: named one by one it would be no news any more.
+    pub more_left_out: usize,
+    /// Bytes that an export has left for others.
+    pub room: usize,
 }
 
+const MAX_NAMED: usize = 20;
+
 /// The account's files and the user's configuration. Links to files are read through; a directory is entered through a link
-/// only at the top, so there are no circles.
-pub fn read(home: &Path) -> Result<Contents, Error> {
-    let mut contents = Contents::default();
+/// only at the top, so there are no circles. `room`: what others have left of `MAX_CONTENT`.
+pub fn read(home: &Path, room: usize) -> Result<Contents, Error> {
+    let mut contents = Contents { room, ..Contents::default() };
     for (name, path) in entries(home)? {
         let is_directory = fs::metadata(&path).is_ok_and(|meta| meta.is_dir());
         if is_directory && CONFIGURATION.contains(&name.as_str()) {
@@ -55,11 +60,13 @@ impl Contents {
         let is_login = name == "auth.json";
         match file::read_bounded(path, MAX_FILE) {
             Ok(bytes) => {
-                self.bytes += bytes.len();
-                if self.files.len() >= MAX_FILES || self.bytes > MAX_CONTENT {
-                    let home = path.parent().unwrap_or(path).display();
-                    return Err(Error::new(format!("{home} holds more than an export can")));
-                }
+                let room = self.room.checked_sub(bytes.len()).filter(|_| self.files.len() < MAX_FILES);
+                let Some(room) = room else {
+                    let most = format!("{MAX_FILES} files of a profile, and {} MiB in all", MAX_CONTENT >> 20);
+                    let what = format!("an export holds at most {most}, which {} exceeds", path.display());
+                    return Err(Error::new(what).next("Export fewer at once: `prodex profile export FILE NAME`."));
+                };
+                self.room = room;
                 let executable = fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o100 != 0);
                 self.files.push(PackedFile { path: name, executable, bytes });
             }
@@ -72,9 +79,10 @@ impl Contents {
     }
 
     fn leave_out(&mut self, path: &Path, why: &str) {
-        // Named one by one it would be no news any more.
-        if self.left_out.len() < 20 {
+        if self.left_out.len() < MAX_NAMED {
             self.left_out.push(format!("{} ({why})", path.display()));
+        } else {
+            self.more_left_out += 1;
         }
     }
 }
@@ -126,7 +134,7 @@ mod tests {
         symlink("nowhere", home.join("prompts/gone.md")).unwrap();
         symlink("elsewhere", home.join("rules")).unwrap();
         fs::write(home.join("elsewhere/sub/r.rules"), "r").unwrap();
-        let contents = read(&home).unwrap();
+        let contents = read(&home, 1_000).unwrap();
         let paths: Vec<&str> = contents.files.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(paths, ["AGENTS.md", "auth.json", "config.toml", "rules/sub/r.rules", "skills/s/run.sh"]);
         assert_eq!(contents.left_out.len(), 2, "{:?}", contents.left_out);
@@ -136,7 +144,13 @@ mod tests {
         assert_eq!(fs::read_to_string(new.join("AGENTS.md")).unwrap(), "mine");
         let mode = |name: &str| fs::metadata(new.join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("auth.json"), mode("skills/s/run.sh"), mode("rules/sub")), (0o600, 0o700, 0o700));
-        assert_eq!(read(&new).unwrap().files, contents.files);
+        assert_eq!(read(&new, 1_000).unwrap().files, contents.files);
         assert!(write(&new, &contents.files).is_err(), "nothing is overwritten");
+        let bytes: usize = contents.files.iter().map(|file| file.bytes.len()).sum();
+        assert_eq!(read(&new, bytes).unwrap().room, 0);
+        assert!(read(&new, bytes - 1).unwrap_err().to_string().contains("an export holds at most"));
+        (0..25).for_each(|number| fs::write(home.join(format!("{number}.md")), vec![b'x'; 1_048_577]).unwrap());
+        let contents = read(&home, 1_000).unwrap();
+        assert_eq!((contents.left_out.len(), contents.more_left_out), (20, 7));
     }
 }

@@ -33,6 +33,7 @@ pub(super) fn remember(codex_home: &Path, refresh_token: &str, reason: &str) -> 
     let mut note = format!("{{\"token\":\"{}\",\"reason\":", fingerprint(refresh_token));
     write_string(&mut note, reason);
     note.push_str("}\n");
+    file::sweep(codex_home, TEMP);
     file::replace(&codex_home.join(NAME), TEMP, note.as_bytes())
 }
 

@@ -36,23 +36,33 @@ pub fn update<T>(config: &Config, change: impl FnOnce(&mut State) -> Result<T, E
     let _lock = Lock::take(config)?;
     let (Loaded { mut state, .. }, on_disk) = read(config)?;
     let result = change(&mut state)?;
+    write(config, &state, &on_disk)?;
+    Ok(result)
+}
+
+/// Apart from `update`, of which there is one for each kind of change.
+fn write(config: &Config, state: &State, on_disk: &OnDisk) -> Result<(), Error> {
     let text = state.text();
     let path = config.state_file();
+    if text.len() as u64 > MAX_BYTES {
+        // Written, nobody could read it any more.
+        let what = format!("{} would be larger than {} MiB, so it stays as it is", path.display(), MAX_BYTES >> 20);
+        return Err(Error::new(what).next("Look for what makes it so large."));
+    }
     let target = file::link_target(&path).map_err(|error| Error::io("follow", &path, &error))?;
     for directory in [Some(config.root.as_path()), target.parent()].into_iter().flatten() {
         file::sweep(directory, TEMP);
     }
-    match &on_disk {
-        OnDisk::Good(bytes) if *bytes == text.as_bytes() => return Ok(result),
+    match on_disk {
+        OnDisk::Good(bytes) if *bytes == text.as_bytes() => return Ok(()),
         OnDisk::Good(bytes) => keep_last_good(config, bytes)?,
         OnDisk::Broken => set_aside(&path, clock::unix())?,
         OnDisk::Absent => {}
     }
-    file::replace(&target, TEMP, text.as_bytes()).map_err(|error| Error::io("write", &target, &error))?;
+    file::replace(&target, TEMP, text.as_bytes()).map_err(|error| cannot("write", &target, &error))?;
     // The copy follows the file, so that a file torn later (0.2.38 does not fsync) costs no change of ours. Before the
     // rename above it held the version that this one replaced.
-    keep_last_good(config, text.as_bytes())?;
-    Ok(result)
+    keep_last_good(config, text.as_bytes())
 }
 
 /// The lock that every change of the root's files takes; released when dropped, also by the death of the process.
@@ -63,7 +73,7 @@ pub struct Lock {
 
 impl Lock {
     pub fn take(config: &Config) -> Result<Lock, Error> {
-        file::create_private_dir(&config.root).map_err(|error| Error::io("create", &config.root, &error))?;
+        file::create_private_dir(&config.root).map_err(|error| cannot("create", &config.root, &error))?;
         let path = config.root.join("state.json.lock");
         match file::lock(&path, LOCK_PATIENCE) {
             Ok(file) => Ok(Lock { _file: file }),
@@ -72,9 +82,21 @@ impl Lock {
                 let what = format!("{} has been locked by another process for {seconds} s", path.display());
                 Err(Error::new(what).next("Look for a prodex that hangs, stop it and try again."))
             }
-            Err(error) => Err(Error::io("lock", &path, &error)),
+            Err(error) => Err(cannot("lock", &path, &error)),
         }
     }
+}
+
+/// A failure to write below the root, with what can be done about it.
+pub fn cannot(doing: &str, path: &Path, error: &io::Error) -> Error {
+    let next = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "Make it writable for you, or choose another place with PRODEX_HOME."
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "Make room on that disk, and try again.",
+        _ => return Error::io(doing, path, error),
+    };
+    Error::io(doing, path, error).next(next)
 }
 
 enum OnDisk {
@@ -102,8 +124,15 @@ fn read(config: &Config) -> Result<(Loaded, OnDisk), Error> {
     };
     let copy = last_good(config);
     let rescued = file::read_bounded(&copy, MAX_BYTES).ok().and_then(|bytes| State::parse(&bytes).ok());
+    let homes = config.profiles_dir();
+    let is_home_left = || fs::read_dir(&homes).is_ok_and(|mut homes| homes.next().is_some());
     let instead = match &rescued {
         Some(_) => format!("{} is used instead", copy.display()),
+        None if is_home_left() => format!(
+            "there is no good copy, so no profile is known, but `prodex profile add NAME` takes each home in again that is \
+             in {}",
+            homes.display()
+        ),
         None => "there is no good copy, so no profile is known".to_owned(),
     };
     let warning = format!(
@@ -120,7 +149,7 @@ fn keep_last_good(config: &Config, bytes: &[u8]) -> Result<(), Error> {
     if file::read_bounded(&path, MAX_BYTES).is_ok_and(|kept| kept == bytes) {
         return Ok(());
     }
-    file::replace(&path, TEMP, bytes).map_err(|error| Error::io("write", &path, &error))
+    file::replace(&path, TEMP, bytes).map_err(|error| cannot("write", &path, &error))
 }
 
 /// A second name for the damaged file before the good one takes its place: at no instant is there no `state.json`.
@@ -197,6 +226,20 @@ mod tests {
     }
 
     #[test]
+    fn what_could_not_be_read_again_is_not_written() {
+        let dir = Scratch::new("store-large");
+        let config = dir.config();
+        activate(&config, "a");
+        let error = update(&config, |state| {
+            state.set_active(Some(&"x".repeat(usize::try_from(MAX_BYTES).unwrap())));
+            Ok(())
+        });
+        assert!(error.unwrap_err().to_string().contains("larger than 64 MiB"));
+        assert_eq!(load(&config).unwrap().state.active().as_deref(), Some("a"));
+        assert_eq!(names(&config.root), ["state.json", "state.json.last-good", "state.json.lock"]);
+    }
+
+    #[test]
     fn a_damaged_file_is_reported_replaced_by_the_copy_and_kept() {
         let dir = Scratch::new("store-broken");
         let config = dir.config();
@@ -214,10 +257,18 @@ mod tests {
         assert!(load(&config).unwrap().warning.is_none());
         let aside = names(&config.root).into_iter().find(|name| name.starts_with("state.json.broken-")).unwrap();
         assert_eq!(fs::read(config.root.join(aside)).unwrap(), torn);
+        // Without the copy, what is left is named.
+        fs::write(config.state_file(), torn).unwrap();
+        fs::remove_file(last_good(&config)).unwrap();
+        let warning = || load(&config).unwrap().warning.unwrap();
+        assert!(warning().contains("so no profile is known, and the next change"), "{}", warning());
+        fs::create_dir_all(config.profiles_dir().join("main")).unwrap();
+        assert!(warning().contains("known, but `prodex profile add NAME` takes each home"), "{}", warning());
+        activate(&config, "b");
         // Twice in one second: two names.
         fs::write(config.state_file(), "").unwrap();
         activate(&config, "c");
-        assert_eq!(names(&config.root).iter().filter(|name| name.contains("broken-")).count(), 2);
+        assert_eq!(names(&config.root).iter().filter(|name| name.contains("broken-")).count(), 3);
     }
 
     #[test]

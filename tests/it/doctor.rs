@@ -237,6 +237,7 @@ fn fix_says_each_step_and_leaves_what_is_not_ours() {
     fs::remove_file(second.join("sessions")).unwrap();
     symlink("/nowhere", second.join("sessions")).unwrap();
     fs::remove_file(second.join("history.jsonl")).unwrap();
+    symlink("/nowhere", second.join("state_9.sqlite")).unwrap();
     fs::remove_file(second.join("attachments")).unwrap();
     fs::create_dir(second.join("attachments")).unwrap();
     fs::write(second.join("attachments/mine"), "mine").unwrap();
@@ -252,18 +253,29 @@ fn fix_says_each_step_and_leaves_what_is_not_ours() {
     let dead = space.prodex_home().join("profiles/.new+1+0");
     fs::create_dir(&dead).unwrap();
     write_private(&dead.join("auth.json"), "{}");
-    let temps = ["state.json.tmp-1", "quota.json.tmp-1"].map(|name| space.prodex_home().join(name));
+    write_private(&space.prodex_home().join("bindings.log"), "");
+    let names = ["state.json.tmp-1", "quota.json.tmp-1", "proxy-secret.tmp-1", "bindings.log.tmp-1"];
+    let temps = names.map(|name| space.prodex_home().join(name));
     for temp in &temps {
         write_private(temp, "{");
     }
-    write_private(&main.join(".auth-abcdef"), "torn");
+    for home in [&main, &external] {
+        write_private(&home.join(".auth-abcdef"), "torn");
+    }
+    // Beside what is prodex's, a script of the user's.
+    let script = space.prodex_home().join("backup.sh");
+    fs::write(&script, "").unwrap();
+    open(&script, 0o755);
     open(&space.state_file(), 0o664);
     let said = fix();
     for what in [
         "profiles/main is private (mode 0700, was 0755)",
         "main/auth.json is private (mode 0600, was 0644)",
         "state.json is private (mode 0600, was 0664)",
-        "links of profile 'second' to the shared history: sessions, attachments, history.jsonl",
+        "links of profile 'second' to the shared history: attachments, history.jsonl, sessions, state_9.sqlite",
+        "external/.auth-abcdef is gone",
+        "proxy-secret.tmp-1 is gone",
+        "bindings.log.tmp-1 is gone",
         "moved aside, and kept: ",
         "profiles/main/.auth-abcdef is gone",
         "quota.json.tmp-1 is gone",
@@ -274,6 +286,7 @@ fn fix_says_each_step_and_leaves_what_is_not_ours() {
         assert!(line.is_some_and(|line| line.starts_with("fixed: ")), "{what}: {said}");
     }
     assert!(said.contains("left alone: ") && said.contains("because that home is yours: `chmod 600 "), "{said}");
+    assert_eq!(fs::metadata(&script).unwrap().permissions().mode() & 0o777, 0o755);
     assert!(!dead.exists() && !temps.iter().any(|temp| temp.exists()));
     let aside = fs::read_dir(&second)
         .unwrap()
@@ -292,6 +305,35 @@ fn fix_says_each_step_and_leaves_what_is_not_ours() {
     fs::remove_file(space.prodex_home().join("state.json.last-good")).unwrap();
     assert!(fix().contains("because it is torn and there is no good copy"));
     assert_eq!(fs::read_to_string(space.state_file()).unwrap(), "{");
+}
+
+#[test]
+fn homes_that_codex_cannot_read_and_that_nobody_has() {
+    let mut space = two();
+    let fake = fake(&space, OBEYS);
+    space.env("PRODEX_CODEX_BIN", fake.path());
+    assert_eq!(ids(&document(&space, &[])), [""; 0]);
+    fs::create_dir(space.profile_home("main").join("config.toml")).unwrap();
+    fs::write(space.profile_home("second").join("config.toml"), "a = 1\nmodel = gpt-5\n").unwrap();
+    // Without an entry: with a login, with none, one that could not be a profile; and what is left of one that was deleted.
+    space.login("lost", &token::auth_json("lost"));
+    fs::create_dir(space.profile_home("empty")).unwrap();
+    fs::create_dir(space.profile_home("a b")).unwrap();
+    fs::create_dir(space.profile_home("husk")).unwrap();
+    symlink(space.codex_home().join("sessions"), space.profile_home("husk").join("sessions")).unwrap();
+    let found = document(&space, &[]);
+    assert_eq!(ids(&found), ["config_broken:main", "config_broken:second", "home_of_nobody"]);
+    let page = doctor(&space, &[]).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in [
+        "main/config.toml cannot be read: not a regular file",
+        "second/config.toml cannot be read: line 2: a text without its \"quotes\"; codex does not start in profile 'second'",
+        "profiles: a b, empty, lost (with a login)",
+        "`prodex profile add empty`",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    space.prodex(&["profile", "add", "lost"]).output().expect(0);
+    assert!(!doctor(&space, &[]).stdout.contains("lost (with"));
 }
 
 #[test]

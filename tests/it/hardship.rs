@@ -121,7 +121,10 @@ fn a_home_that_cannot_be_written_is_read_and_said_so() {
         space.prodex(args).output().expect(0);
     }
     for args in [&["use", "beta"][..], &["profile", "add", "gamma"], &["profile", "disable", "beta"], &["login"]] {
-        refused(&space.prodex(args).output(), "Read-only file system");
+        refused(
+            &space.prodex(args).output(),
+            "Read-only file system (os error 30). Make it writable for you, or choose",
+        );
     }
     let doctor = space.prodex(&["doctor", "--runtime", "--json"]).output().expect(0).stdout;
     assert!(doctor.contains("\"root_read_only\""), "{doctor}");

@@ -170,6 +170,131 @@ fn a_login_that_fails_leaves_nothing() {
     assert_eq!(profiles(&space), [""; 0]);
 }
 
+/// While a login waits for codex's lock on the profile that it is to update, that profile is removed.
+#[test]
+fn a_login_goes_into_no_home_that_was_removed() {
+    for (args, first) in
+        [(&["profile", "remove", "one"][..], true), (&["profile", "remove", "one", "--delete-home"], false)]
+    {
+        let mut space = TestSpace::new("login-removed");
+        let codex = fake(&mut space, "exit 0");
+        fs::create_dir_all(space.codex_home().join("sessions/2026")).expect("a history");
+        next_login(&space, &login_file("a", "u", "one@example.com", "rt-old"));
+        space.prodex(&["login"]).output().expect(0);
+        let old = auth(&space, "one_example.com");
+        let args: Vec<&str> = args.iter().map(|word| if *word == "one" { "one_example.com" } else { word }).collect();
+        let lock = fs::File::create(space.profile_home("one_example.com").join("auth.lock")).expect("codex's lock");
+        lock.lock().expect("a codex that refreshes");
+        next_login(&space, &login_file("a", "u", "one@example.com", "rt-new"));
+        let login = space.prodex(&["login"]).start();
+        let until = Instant::now() + SHORT;
+        while codex.calls().len() < 2 {
+            assert!(Instant::now() < until, "{}", login.stderr());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        let remove = space.prodex(&args).start();
+        // With the home it waits for the codex as well.
+        let removed = if first { Ok(remove.wait(SHORT).expect(0)) } else { Err(remove) };
+        drop(lock);
+        login.wait(SHORT).expect(0);
+        removed.unwrap_or_else(|remove| remove.wait(SHORT).expect(0));
+        let state = state(&space);
+        for home in profiles(&space) {
+            let registered = state.contains(&format!("{home}\": {{"));
+            let login = fs::read_to_string(space.profile_home(&home).join("auth.json")).unwrap_or_default();
+            assert!(registered || login.is_empty() || login == old, "{args:?}: {home} is nobody's: {state}");
+        }
+        assert!(!first || profiles(&space).contains(&"one_example.com-2".to_owned()), "{:?}", profiles(&space));
+    }
+}
+
+#[test]
+fn of_two_that_remove_one_profile_one_does() {
+    let space = TestSpace::new("remove-twice");
+    space.profiles(&["main"]);
+    let lock = fs::File::create(space.profile_home("main").join("auth.lock")).expect("codex's lock");
+    lock.lock().expect("a codex that refreshes");
+    let removing = [(); 2].map(|()| space.prodex(&["profile", "remove", "main", "--delete-home"]).start());
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(space.profile_home("main").join("auth.json").exists(), "they wait");
+    drop(lock);
+    let outputs = removing.map(|removing| removing.wait(SHORT));
+    let said = |code: i32, words: &str| {
+        outputs.iter().filter(|output| output.code() == code && format!("{output:?}").contains(words)).count()
+    };
+    assert_eq!((said(0, "Removed profile 'main'"), said(1, "profile 'main' does not exist")), (1, 1), "{outputs:?}");
+    assert_eq!(profiles(&space), [""; 0]);
+}
+
+#[test]
+fn a_home_in_which_codex_runs_is_not_deleted() {
+    let mut space = TestSpace::new("remove-used");
+    space.profiles(&["main"]);
+    let _codex = fake(&mut space, "echo open your browser\nexec sleep 60");
+    let running = space.prodex(&["login", "-p", "main"]).start();
+    let until = Instant::now() + SHORT;
+    while !running.stdout().contains("open your browser") {
+        assert!(Instant::now() < until, "{}", running.stderr());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let error = space.prodex(&["profile", "remove", "main", "--delete-home"]).output().expect(1).stderr;
+    assert!(
+        error.contains("codex runs in the home of profile 'main' (process ") && error.lines().count() == 1,
+        "{error}"
+    );
+    assert!(state(&space).contains("\"main\": {"), "nothing was changed");
+    running.signal_group("INT");
+    running.wait(SHORT);
+    space.prodex(&["profile", "remove", "main", "--delete-home"]).output().expect(0);
+    assert_eq!(profiles(&space), [""; 0]);
+}
+
+#[test]
+fn a_missing_home_is_said_and_made_again_by_a_login() {
+    let mut space = TestSpace::new("login-homeless");
+    let _codex = fake(&mut space, "exit 0");
+    let external = space.root().join("external");
+    space.profiles(&["main"]);
+    space.prodex(&["profile", "add", "ext", "--codex-home", external.to_str().expect("UTF-8")]).output().expect(0);
+    fs::remove_dir(&external).expect("an empty home");
+    fs::remove_dir_all(space.profile_home("main")).expect("a home");
+    let list = space.prodex(&["profile", "list"]).output().expect(0).stdout;
+    let flat = list.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains("Its home is missing: put it back, log in anew with `prodex login -p main`, or"), "{list}");
+    assert!(
+        flat.contains("Its home is missing: put it back, or forget it with `prodex profile remove ext`."),
+        "{list}"
+    );
+    next_login(&space, &login_file("a", "u", "a@example.com", "rt"));
+    for args in [&["login", "-p", "ext"][..], &["logout", "main"], &["login", "-p", "main", "status"]] {
+        let error = space.prodex(args).output().expect(1).stderr;
+        assert!(error.contains("does not exist. Put it back, or forget the profile"), "{args:?}: {error}");
+    }
+    space.prodex(&["login", "-p", "main"]).output().expect(0);
+    assert!(auth(&space, "main").contains("rt") && space.profile_home("main").join("sessions").is_symlink());
+    assert_eq!(mode(&space.profile_home("main")), 0o700);
+}
+
+#[test]
+fn a_second_profile_of_one_account_is_told_when_it_is_made() {
+    let space = TestSpace::new("twins");
+    write_private(&space.codex_home().join("auth.json"), &login_file("a", "u", "a@example.com", "rt"));
+    let home = space.codex_home();
+    let twin = "Warning: profile 'one' is this account already";
+    for (args, told) in [
+        (&["import-current", "one"][..], false),
+        (&["import-current", "two"], true),
+        (&["add", "three", "--copy-current"], true),
+        (&["add", "four", "--codex-home", home.to_str().expect("UTF-8")], true),
+        (&["add", "five"], false),
+    ] {
+        let output = space.prodex(&[&["profile"], args].concat()).output().expect(0);
+        assert_eq!(output.stderr.starts_with(twin), told, "{args:?}: {}", output.stderr);
+        assert_eq!(output.stderr.lines().count(), usize::from(told), "{args:?}: {}", output.stderr);
+    }
+}
+
 #[test]
 fn an_interrupted_login_leaves_nothing() {
     let mut space = TestSpace::new("login-interrupted");

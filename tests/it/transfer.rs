@@ -1,5 +1,6 @@
 //! `profile export` and `profile import`: from one machine to another, what is refused, and what is left after a failure.
 
+use crate::support::run::Output;
 use crate::support::space::{TestSpace, write_private};
 use crate::support::tmux::Tmux;
 use std::fs;
@@ -60,6 +61,7 @@ fn what_is_exported_is_there_after_the_import() {
     let output = there.prodex(&["profile", "import", &file]).output().expect(0);
     assert!(output.stdout.contains("Imported alpha, beta.") && output.stdout.contains("alpha"), "{}", output.stdout);
     assert!(output.stderr.contains("refresh tokens"), "{}", output.stderr);
+    assert!(output.stderr.contains("With the logins came 2 other files"), "{}", output.stderr);
     for name in NAMES {
         let login = |space: &TestSpace| fs::read(space.profile_home(name).join("auth.json")).expect("a login");
         assert_eq!(login(&there), login(&here), "byte for byte");
@@ -93,9 +95,53 @@ fn some_of_them_through_a_pipe_and_under_another_name() {
     assert!(output.stderr.contains("Exported beta."), "{}", output.stderr);
     assert!(output.stdout.starts_with("{\n  \"prodex_export\": 1,"), "{}", output.stdout);
     let import = there.prodex(&["profile", "import", "-", "--as", "second"]).stdin(output.stdout.as_bytes());
-    assert!(import.output().expect(0).stdout.contains("Imported second."));
+    let output = import.output().expect(0);
+    assert!(output.stdout.contains("Imported second.") && !output.stderr.contains("other file"), "{output:?}");
     assert!(there.profile_home("second").join("auth.json").is_file() && !there.profile_home("alpha").exists());
     assert!(ok(&there, &["current"]).contains("second"));
+}
+
+/// The account that a home holds decides, whatever the profile is called, and whoever else imports at this moment.
+#[test]
+fn one_account_comes_in_once() {
+    let (here, there) = (TestSpace::new("one"), TestSpace::new("once"));
+    here.profiles(&["alpha"]);
+    let file = file(&here);
+    ok(&here, &["profile", "export", &file]);
+    let running: Vec<_> = (0..8)
+        .map(|number| there.prodex(&["profile", "import", &file, "alpha", "--as", &format!("n{number}")]).start())
+        .collect();
+    let outputs: Vec<_> = running.into_iter().map(|running| running.wait(Duration::from_secs(20))).collect();
+    assert_eq!(outputs.iter().filter(|output| output.code() == 0).count(), 1, "{outputs:?}");
+    let refused = |output: &&Output| output.stderr.contains("is here already, as 'n");
+    assert_eq!(outputs.iter().filter(refused).count(), 7, "{outputs:?}");
+    assert_eq!(fs::read_dir(there.prodex_home().join("profiles")).expect("homes").count(), 1);
+    // Twice in one file.
+    let text = fs::read_to_string(&file).expect("an export");
+    let (_, entry) = text.split_once("\"profiles\": [").expect("profiles");
+    let twin = entry.trim_end().trim_end_matches('}').trim_end().trim_end_matches(']').replace("\"alpha\"", "\"twin\"");
+    let both = text.replacen("\"profiles\": [", &format!("\"profiles\": [{twin},"), 1);
+    let empty = TestSpace::new("twice");
+    let error = empty.prodex(&["profile", "import", "-"]).stdin(both.as_bytes()).output().expect(1).stderr;
+    assert!(error.contains("profiles 'twin' and 'alpha' in the export are one account"), "{error}");
+    assert_eq!(tree(&empty.prodex_home().join("profiles")), [""; 0]);
+    empty.prodex(&["profile", "import", "-", "twin"]).stdin(both.as_bytes()).output().expect(0);
+}
+
+/// The limit is one for all homes together, and met while they are read.
+#[test]
+fn more_than_an_export_holds() {
+    let space = machine();
+    let skills = space.profile_home("beta").join("skills");
+    fs::create_dir(&skills).expect("a directory");
+    for number in 0..45 {
+        let file = fs::File::create(skills.join(format!("{number}"))).expect("a file");
+        file.set_len(1024 * 1024).expect("a size");
+    }
+    let error = space.prodex(&["profile", "export", &file(&space)]).output().expect(1).stderr;
+    assert!(error.contains("45 MiB in all, which ") && error.contains("profile export FILE NAME"), "{error}");
+    assert!(!Path::new(&file(&space)).exists());
+    ok(&space, &["profile", "export", &file(&space), "alpha"]);
 }
 
 #[test]
@@ -106,6 +152,16 @@ fn a_terminal_gets_no_credentials() {
     let tmux = Tmux::start(&space, 250, 30, &[], &["sh", "-c", &script]);
     let screen = tmux.wait_for("do not belong on a screen", Duration::from_secs(20));
     assert!(!screen.contains("prodex_export"), "{screen}");
+}
+
+#[test]
+fn an_export_that_goes_nowhere_is_none() {
+    let space = machine();
+    for stdout in [">&-", "> /dev/null"] {
+        let script = format!("'{}' profile export - {stdout}", env!("CARGO_BIN_EXE_prodex"));
+        let error = space.run("sh", &["-c", &script]).output().expect(1).stderr;
+        assert!(error.contains("nothing was exported") && error.lines().count() == 1, "{error}");
+    }
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! `prodex doctor --fix`: puts right what can be put right without a decision of the user: modes, links, leftovers, a torn
-//! state.json. Says each step, and what it left alone and why. Moves or deletes nothing of the user's.
+//! state.json. Says each step, and what it left alone and why. Deletes nothing of the user's, and moves only what a run would
+//! move: what stands in the place of a link goes where the link leads, or aside.
 
 use crate::config::Config;
 use crate::error::Outcome;
-use crate::profile::shared::ENTRIES;
-use crate::profile::{self, Profile, home};
+use crate::profile::{self, Profile, authfile, home, links};
+use crate::proxy::bindings;
 use crate::quota::shelf;
 use crate::screen::text::clean;
-use crate::state::{State, store};
+use crate::state::store::{self, Lock};
+use crate::state::{State, file};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -36,7 +38,7 @@ pub fn run(config: &Config, out: &mut dyn Write) -> Outcome {
     }
     let state = state(config, &mut steps);
     root(config, &mut steps);
-    leftovers(config, &mut steps);
+    leftovers(config, &state, &mut steps);
     for profile in state.profiles() {
         home(config, &profile, &mut steps);
     }
@@ -77,30 +79,35 @@ fn state(config: &Config, steps: &mut Steps) -> State {
     loaded.state
 }
 
-/// The root, what lies directly in it, and the directory of homes.
+/// How the names of prodex's own files begin, with their locks, copies and temporaries.
+const OURS: [&str; 5] = ["state.json", "quota.json", "bindings.log", "bindings.lock", "proxy-secret"];
+
+/// The root, prodex's own files in it, and the directory of homes.
 fn root(config: &Config, steps: &mut Steps) {
     let root = &config.root;
     if config.default_codex_home.starts_with(root) || config.shared_codex_home.starts_with(root) {
         steps.left(root.display(), "more than prodex's own lies in it");
         return;
     }
-    private(root, 0o700, steps);
-    private(&config.profiles_dir(), 0o700, steps);
+    private(root, steps);
+    private(&config.profiles_dir(), steps);
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
-            private(&entry.path(), 0o600, steps);
+        let ours = entry.file_name().to_str().is_some_and(|name| OURS.iter().any(|begin| name.starts_with(begin)));
+        if ours && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            private(&entry.path(), steps);
         }
     }
 }
 
 /// Takes from others what they may do with it. Follows no link.
-fn private(path: &Path, wanted: u32, steps: &mut Steps) {
+fn private(path: &Path, steps: &mut Steps) {
     let Ok(meta) = path.symlink_metadata() else { return };
     let mode = meta.permissions().mode() & 0o777;
     let is_open = mode & 0o077 != 0;
     if meta.is_symlink() || !is_open {
         return;
     }
+    let wanted = mode & 0o700;
     match fs::set_permissions(path, fs::Permissions::from_mode(wanted)) {
         Ok(()) => steps.fixed(format!("{} is private (mode {wanted:04o}, was {mode:04o})", path.display())),
         Err(error) => steps.left(format!("{} (mode {mode:04o})", path.display()), error),
@@ -108,21 +115,27 @@ fn private(path: &Path, wanted: u32, steps: &mut Steps) {
 }
 
 /// Each kind goes by the code that makes it, under its lock.
-fn leftovers(config: &Config, steps: &mut Steps) {
-    let temps = || -> Vec<PathBuf> {
-        let entries = fs::read_dir(&config.root).into_iter().flatten().flatten();
-        let named = entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.contains(".json.tmp-")));
-        named.map(|entry| entry.path()).collect()
-    };
-    let mut before = home::left_over(config);
-    before.extend(temps());
+fn leftovers(config: &Config, state: &State, steps: &mut Steps) {
+    let entries = fs::read_dir(&config.root).into_iter().flatten().flatten();
+    let named = entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.contains(".tmp-")));
+    let mut before: Vec<PathBuf> = named.map(|entry| entry.path()).collect();
+    before.extend(home::left_over(config));
+    // A login that was cut off in a home of the user's own.
+    for profile in state.profiles().iter().filter(|profile| !profile.managed) {
+        before.extend(authfile::left_over(&profile.codex_home));
+        authfile::recover_left_over(&profile.codex_home);
+    }
     if before.is_empty() {
         return;
     }
     home::sweep_left_over(config);
-    // Nothing is changed but what is swept on the way.
+    // Nothing is changed but what is swept on the way: no profile has that name.
     let swept = store::update(config, |_| Ok(())).err();
     let _ = shelf::update(config, |_| ());
+    let _ = bindings::forget(config, "");
+    if let Ok(_lock) = Lock::take(config) {
+        file::sweep(&config.root, "proxy-secret.tmp-");
+    }
     for path in before {
         if path.symlink_metadata().is_err() {
             steps.fixed(format!("{} is gone, which an interrupted command left", path.display()));
@@ -148,16 +161,19 @@ fn home(config: &Config, profile: &Profile, steps: &mut Steps) {
         }
         return;
     }
-    private(home, 0o700, steps);
-    private(&login, 0o600, steps);
-    let before = links(config, home);
+    private(home, steps);
+    private(&login, steps);
+    let faults = || -> Vec<String> {
+        let faults = links::faults(home, &config.shared_codex_home).unwrap_or_default();
+        faults.into_iter().map(|fault| fault.name).collect()
+    };
+    let mut fixed = faults();
     match profile::ensure_links(profile, config) {
         Ok(aside) => {
-            let after = links(config, home);
-            let changed: Vec<&str> =
-                before.iter().zip(&after).filter(|(one, two)| one != two).map(|(one, _)| one.0).collect();
-            if !changed.is_empty() {
-                steps.fixed(format!("links of profile '{name}' to the shared history: {}", changed.join(", ")));
+            let still = faults();
+            fixed.retain(|name| !still.contains(name));
+            if !fixed.is_empty() {
+                steps.fixed(format!("links of profile '{name}' to the shared history: {}", fixed.join(", ")));
             }
             for aside in aside {
                 steps.fixed(format!("moved aside, and kept: {aside}"));
@@ -165,13 +181,4 @@ fn home(config: &Config, profile: &Profile, steps: &mut Steps) {
         }
         Err(error) => steps.left(format!("the links of profile '{name}'"), error),
     }
-}
-
-/// Each shared entry: where its link leads, and whether that is there.
-fn links(config: &Config, home: &Path) -> Vec<(&'static str, Option<PathBuf>, bool)> {
-    let look = |name: &'static str| {
-        let (link, target) = (home.join(name), config.shared_codex_home.join(name));
-        (name, fs::read_link(link).ok(), target.exists())
-    };
-    ENTRIES.iter().map(|(name, _)| look(name)).collect()
 }

@@ -1,19 +1,18 @@
 //! What the files and the environment say, without asking anybody: the state, each profile's home and login, and
 //! what is wrong with them. Reads only, within bounds; no token leaves this file.
 
-use super::Finding;
+use super::{Finding, homes};
 use crate::config::Config;
 use crate::net::way_out;
 use crate::profile::auth::{self, Auth, Secret};
 use crate::profile::identity::{Identity, Likeness};
-use crate::profile::shared::{Shape, shape};
+use crate::profile::links::{self, Found};
 use crate::profile::{Profile, provider, refusal};
 use crate::quota::probe::Answer;
 use crate::state::{State, file, store};
 use crate::sys::access;
 use crate::wire::json::Raw;
 use crate::wire::url::Url;
-use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -21,8 +20,6 @@ use std::path::Path;
 const MAX_CONFIG: u64 = 1024 * 1024;
 /// Links of one home that are named; a home that lost its shared store has about 14.
 const MAX_LINKS: usize = 3;
-/// Entries of one home that are looked at.
-const MAX_ENTRIES: usize = 10_000;
 
 /// One profile, as found.
 pub struct Patient {
@@ -97,6 +94,7 @@ pub fn profiles(config: &Config, state: &State, findings: &mut Vec<Finding>) -> 
         findings.push(Finding::new("no_rotation", what, next));
     }
     twins(&patients, findings);
+    homes::examine(config, state, &patients, findings);
     patients
 }
 
@@ -170,26 +168,10 @@ fn examine(config: &Config, patient: &Patient, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Links of shared entries that lead elsewhere, or nowhere where they should lead to a directory.
+/// What stands where a link of a shared entry should be; one that is not there yet comes with the next run.
 fn wrong_links(home: &Path, shared: &Path) -> Vec<String> {
-    let entries = fs::read_dir(home).into_iter().flatten().flatten().take(MAX_ENTRIES);
-    let mut wrong: Vec<String> = entries
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()))
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            let shape = shape(&name)?;
-            let (link, target) = (entry.path(), shared.join(&name));
-            let right = if fs::read_link(&link).ok()? == target {
-                shape != Shape::Directory || target.is_dir()
-            } else {
-                // Another spelling of the same place.
-                matches!((link.canonicalize(), target.canonicalize()), (Ok(one), Ok(other)) if one == other)
-            };
-            (!right).then_some(name)
-        })
-        .collect();
-    wrong.sort_unstable();
-    wrong
+    let faults = links::faults(home, shared).unwrap_or_default().into_iter();
+    faults.filter(|fault| fault.found != Found::Nothing).map(|fault| fault.name).collect()
 }
 
 /// `cli_auth_credentials_store` is `keyring` at the top level of config.toml.
@@ -257,6 +239,7 @@ pub fn environment(config: &Config, findings: &mut Vec<Finding>) {
 mod tests {
     use super::*;
     use crate::state::scratch::Scratch;
+    use std::fs;
     use std::hash::{DefaultHasher, Hash, Hasher};
     use std::os::unix::fs::symlink;
 
@@ -332,7 +315,8 @@ mod tests {
         symlink(shared.join("attachments"), home.join("attachments")).unwrap();
         symlink(dir.path("elsewhere"), home.join("archived_sessions")).unwrap();
         symlink("/nowhere", home.join("state_9.sqlite")).unwrap();
-        assert_eq!(wrong_links(&home, &shared), ["archived_sessions", "attachments", "state_9.sqlite"]);
+        fs::create_dir(home.join("worktrees")).unwrap();
+        assert_eq!(wrong_links(&home, &shared), ["archived_sessions", "attachments", "state_9.sqlite", "worktrees"]);
         assert!(wrong_links(&dir.path("no-home"), &shared).is_empty());
     }
 }

@@ -9,6 +9,7 @@ use super::standin::record::Record;
 use super::standin::script::{Kind, Script};
 use super::standin::tls::Ca;
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Nothing that a test waits for takes so long, however busy the machine is.
@@ -62,11 +63,15 @@ impl Scene {
 
     /// What direct codex, logged in as this profile, makes of the same backend.
     pub fn direct(&self, profile: &str, args: &[&str]) -> Output {
+        self.alone(&self.space.profile_home(profile), args)
+    }
+
+    /// The same in any home.
+    pub fn alone(&self, home: &Path, args: &[&str]) -> Output {
         let overrides = self.backend.codex_overrides();
         let mut all: Vec<&str> = overrides.iter().map(String::as_str).collect();
         all.extend(["exec", "--skip-git-repo-check"]);
         all.extend(args);
-        let home = self.space.profile_home(profile);
         let run = self.space.run(codex::real(codex::CURRENT), &all);
         run.env("CODEX_HOME", home.to_str().expect("test paths are UTF-8")).at_most(PATIENCE).output()
     }
