@@ -53,11 +53,7 @@ struct Known {
 impl Known {
     fn take_in(&mut self, answer: Answer) {
         match &answer.usage {
-            Ok(usage) => {
-                self.standing.reading = Some(usage.reading.clone());
-                // Its login works, and its quota speaks for itself.
-                self.standing.blocked = None;
-            }
+            Ok(usage) => self.standing.answered(&usage.reading),
             Err(error @ (ProbeError::Status { status: 401, .. } | ProbeError::NoTokens { .. })) => {
                 self.standing.blocked.get_or_insert_with(|| error.to_string());
             }

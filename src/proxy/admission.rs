@@ -3,6 +3,7 @@
 use super::Shared;
 use super::journal::{Marker, Tag};
 use super::lane::{Full, Slot, Waited};
+use super::sockets::{Open, Sockets};
 use crate::sys::clock;
 
 /// How long 0.2.38 calls itself overloaded after a refusal; nothing but the log follows from it.
@@ -44,6 +45,18 @@ pub fn admit<'a>(shared: &'a Shared, tag: Tag, path: &str) -> Result<Slot<'a>, S
             Err(format!("prodex: {active} exchanges of this kind are in progress, and no more than {limit} may be."))
         }
     }
+}
+
+/// A place among the open sockets of a kind, or in words for the user why there is none.
+pub fn open<'a>(shared: &Shared, tag: Tag, path: &str, sockets: &'a Sockets) -> Result<Open<'a>, String> {
+    sockets.enter().ok_or_else(|| {
+        let (path, lane, most) = (path.split('?').next().unwrap_or(path), tag.lane.name(), sockets.most);
+        shared.journal.note(
+            Marker::ActiveLimit,
+            format_args!("transport=websocket path={path} lane={lane} active={most} limit={most} reason=open_sockets"),
+        );
+        format!("prodex: {most} sockets of this kind are open, and no more may be.")
+    })
 }
 
 fn reason(full: Full, lane: &str) -> String {

@@ -54,6 +54,11 @@ impl Connections {
         None
     }
 
+    /// The profile has another account now.
+    pub fn forget(&self, owner: ProfileId) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| *id != Some(owner));
+    }
+
     /// Only for a connection whose last answer was read to its end.
     pub fn put(&self, key: Key, stream: Stream) {
         let now = clock::now();

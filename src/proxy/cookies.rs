@@ -43,6 +43,11 @@ impl Jar {
         (!pairs.is_empty()).then(|| pairs.join("; "))
     }
 
+    /// The profile has another account now.
+    pub fn forget(&self, owner: ProfileId) {
+        self.cookies.lock().unwrap_or_else(PoisonError::into_inner).remove(&Some(owner));
+    }
+
     /// Keeps what an answer from `url` sets.
     pub fn keep(&self, owner: Option<ProfileId>, url: &Url, headers: &Headers) {
         if !is_chatgpt(url) || !headers.contains("set-cookie") {

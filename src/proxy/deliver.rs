@@ -9,6 +9,7 @@ use super::route::Lane;
 use super::verdict::{Event, Trouble};
 use super::{ProfileId, Shared, journal, record};
 use crate::sys::clock;
+use std::fmt;
 use std::time::Instant;
 
 /// What becomes of the connection to codex.
@@ -39,11 +40,37 @@ impl Trace {
 
     /// The exchange is over without an upstream's answer on its way to codex; `end` says why.
     pub fn over(&self, shared: &Shared, status: u16, end: &str) {
+        self.line(shared, status, format_args!(""), end, "wait");
+    }
+
+    /// The exchange is over; `end` says who ended it, `phase` what it had come to.
+    pub fn ended(&self, shared: &Shared, status: u16, progress: &Progress, end: &str, phase: &str) {
+        let ms = |at: Option<Instant>| at.map_or(0, |at| at.saturating_duration_since(self.began).as_millis());
+        let (commit, first, bytes) = (ms(progress.committed), ms(progress.first), progress.bytes);
+        let fields = format_args!(" commit_ms={commit} first_ms={first} bytes={bytes}");
+        self.line(shared, status, fields, end, phase);
+    }
+
+    fn line(&self, shared: &Shared, status: u16, fields: fmt::Arguments<'_>, end: &str, phase: &str) {
         let (profile, attempts) = (self.profile.map_or("-", |id| shared.name(id)), self.attempts);
         let total = clock::now().saturating_duration_since(self.began).as_millis();
-        let fields = format_args!("profile={profile} status={status} attempts={attempts} total_ms={total} end={end}");
-        shared.journal.mark(self.tag, Marker::Exchange, fields);
+        shared.journal.mark(
+            self.tag,
+            Marker::Exchange,
+            format_args!(
+                "profile={profile} status={status} attempts={attempts}{fields} total_ms={total} end={end} phase={phase}"
+            ),
+        );
     }
+}
+
+/// How far an exchange has come.
+#[derive(Debug, Default)]
+pub struct Progress {
+    pub committed: Option<Instant>,
+    /// The first byte for codex.
+    pub first: Option<Instant>,
+    pub bytes: u64,
 }
 
 /// Sends an answer to codex and learns from it for the profile that serves it and its session.
@@ -82,7 +109,7 @@ pub fn relay(
             Some(Event::Completed) => shared.ledger.succeed(serving, tag.lane, session),
             // Too late for this turn, in time for the next.
             Some(Event::Trouble(trouble)) if !known_before => {
-                record::trouble(shared, tag, id, trouble, shared.wallet.fingerprint(id));
+                record::trouble(shared, tag, serving, trouble, shared.wallet.fingerprint(id));
             }
             // Of the answers that are no stream only this one costs quota: a catalogue of models tells nothing.
             None if tag.lane == Lane::Compact && status < 300 && relayed.end == End::Whole => {
@@ -102,7 +129,7 @@ pub fn relay(
                     Marker::StreamReadError,
                     format_args!("profile={name} bytes={} error={cause:?}", relayed.bytes),
                 );
-                record::trouble(shared, tag, id, &Trouble::Transport, 0);
+                record::trouble(shared, tag, serving, &Trouble::Transport, 0);
             }
             End::Whole if is_stream => {
                 shared.journal.mark(
@@ -114,22 +141,13 @@ pub fn relay(
             _ => {}
         }
     }
-    let ms = |from: Instant, to: Instant| to.saturating_duration_since(from).as_millis();
-    let now = clock::now();
-    shared.journal.mark(
-        tag,
-        Marker::Exchange,
-        format_args!(
-            "profile={} status={status} attempts={} commit_ms={} first_ms={} total_ms={} bytes={} end={}",
-            trace.profile.map_or("-", |id| shared.name(id)),
-            trace.attempts,
-            ms(trace.began, committed),
-            relayed.first.map_or(0, |first| ms(trace.began, first)),
-            ms(trace.began, now),
-            relayed.bytes,
-            relayed.end.name(),
-        ),
-    );
+    let progress = Progress { committed: Some(committed), first: relayed.first, bytes: relayed.bytes };
+    let phase = match (&relayed.end, relayed.first) {
+        (End::Whole, _) => "end",
+        (_, None) => "head",
+        (_, Some(_)) => "body",
+    };
+    trace.ended(shared, status, &progress, relayed.end.name(), phase);
     Ended::after(relayed.keep)
 }
 

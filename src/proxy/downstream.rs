@@ -5,8 +5,9 @@ use crate::net::{Cause, Patience};
 use crate::sys::poll::{self, Watch};
 use crate::sys::{buffer, clock};
 use crate::wire::Malformed;
-use crate::wire::body::{self, Body};
+use crate::wire::body::{self, Body, Framing};
 use crate::wire::head::{self, Request};
+use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
@@ -88,7 +89,9 @@ impl Client {
 
 /// A request body, with its framing, as far as it has come: kept, so that it can be sent again.
 pub struct Upload {
+    /// With its framing.
     pub bytes: Vec<u8>,
+    framing: Framing,
     /// Why no more can be had: ours to answer, no upstream's fault.
     pub fault: Option<UploadError>,
     body: Body,
@@ -105,7 +108,24 @@ pub enum UploadError {
 
 impl Upload {
     pub fn new(request: &Request) -> Result<Upload, Malformed> {
-        Ok(Upload { bytes: Vec::new(), fault: None, body: Body::new(body::request_framing(request)?), most: MAX_BODY })
+        let framing = body::request_framing(request)?;
+        Ok(Upload { bytes: Vec::new(), framing, fault: None, body: Body::new(framing), most: MAX_BODY })
+    }
+
+    /// What has come, without its framing.
+    pub fn payload(&self) -> Cow<'_, [u8]> {
+        if self.framing != Framing::Chunked {
+            return Cow::Borrowed(&self.bytes);
+        }
+        let mut payload = Vec::new();
+        // What is wrong with it was said when it came.
+        let _ = Body::new(self.framing).feed(&self.bytes, |piece| payload.extend_from_slice(piece));
+        Cow::Owned(payload)
+    }
+
+    /// What was kept to be sent again: tens of MB for as long as a stream lasts.
+    pub fn forget(&mut self) {
+        self.bytes = Vec::new();
     }
 
     /// Of a call that is none to the model.

@@ -29,6 +29,8 @@ pub struct Health {
     quota_until: Option<Instant>,
     transport_until: Option<Instant>,
     transport_step: Option<Duration>,
+    /// When the last failure to reach it was recorded.
+    transport_at: Option<Instant>,
     overload_until: Option<Instant>,
     /// The token that was refused, by fingerprint: until auth.json holds another one, nothing has changed.
     refused_token: Option<u64>,
@@ -93,12 +95,23 @@ pub enum Backoff {
 }
 
 impl Health {
-    /// `unix` is the wall clock in seconds: the backend names resets by it. `token` is the fingerprint of the credential
-    /// that was used.
-    pub fn record(&mut self, trouble: &Trouble, token: u64, now: Instant, unix: u64) -> Option<Backoff> {
+    /// The trouble of an exchange that began at `since`. `unix` is the wall clock in seconds: the backend names resets by it.
+    /// `token` is the fingerprint of the credential that was used.
+    pub fn record(
+        &mut self,
+        trouble: &Trouble,
+        token: u64,
+        since: Instant,
+        now: Instant,
+        unix: u64,
+    ) -> Option<Backoff> {
+        if matches!(trouble, Trouble::ForeignContent | Trouble::UnknownResponse) {
+            // About the request, not the account.
+            return None;
+        }
+        let is_news = self.is_news(since);
         self.troubled = Some(now);
         Some(match trouble {
-            // About the request, not the account.
             Trouble::ForeignContent | Trouble::UnknownResponse => return None,
             Trouble::Quota { resets_at, retry_after } => {
                 let named = resets_at.map(|at| Duration::from_secs(at.saturating_sub(unix)));
@@ -118,10 +131,12 @@ impl Health {
             Trouble::Transport => {
                 let active = self.transport_until.is_some_and(|until| until > now);
                 let step = match self.transport_step {
-                    Some(step) if active => (step * 2).min(TRANSPORT_MAX),
+                    Some(step) if active && is_news => (step * 2).min(TRANSPORT_MAX),
+                    Some(step) if active => step,
                     _ => TRANSPORT_FIRST,
                 };
                 self.transport_step = Some(step);
+                self.transport_at = Some(now);
                 self.transport_until = Some(now + step);
                 Backoff::Transport(step)
             }
@@ -136,10 +151,17 @@ impl Health {
         })
     }
 
-    /// A failure counts against `lane` for a while. Gives the points added and the sum; `None` for a trouble that has a
-    /// memory of its own.
-    pub fn penalise(&mut self, trouble: &Trouble, lane: Lane, now: Instant) -> Option<(u32, u32)> {
+    /// One break of the network ends many exchanges at once: it counts as one, so only what began after the last failure is
+    /// another one.
+    fn is_news(&self, since: Instant) -> bool {
+        self.transport_at.is_none_or(|at| at <= since)
+    }
+
+    /// A failure, of an exchange that began at `since`, counts against `lane` for a while. Gives the points added and the sum;
+    /// `None` for a trouble that has a memory of its own.
+    pub fn penalise(&mut self, trouble: &Trouble, lane: Lane, since: Instant, now: Instant) -> Option<(u32, u32)> {
         let points = match trouble {
+            Trouble::Transport if !self.is_news(since) => return None,
             Trouble::Transport => TRANSPORT_PENALTY,
             Trouble::Overload { .. } => OVERLOAD_PENALTY,
             _ => return None,
@@ -225,7 +247,7 @@ mod tests {
         ];
         for (resets_at, retry_after, wait) in table {
             let mut health = Health::default();
-            let backoff = health.record(&Trouble::Quota { resets_at, retry_after }, TOKEN, t0, UNIX);
+            let backoff = health.record(&Trouble::Quota { resets_at, retry_after }, TOKEN, t0, t0, UNIX);
             assert_eq!(backoff, Some(Backoff::Quota(secs(wait))));
             assert_eq!(health.usable(TOKEN, t0), Usable::After(t0 + secs(wait)));
             assert_eq!(health.usable(TOKEN, t0 + secs(wait)), Usable::Yes);
@@ -236,10 +258,11 @@ mod tests {
     fn transport_doubles_while_it_lasts_and_starts_anew_after() {
         let t0 = Instant::now();
         let mut health = Health::default();
-        let steps: Vec<Option<Backoff>> = (0..5).map(|_| health.record(&Trouble::Transport, TOKEN, t0, UNIX)).collect();
+        let steps: Vec<Option<Backoff>> =
+            (0..5).map(|_| health.record(&Trouble::Transport, TOKEN, t0, t0, UNIX)).collect();
         assert_eq!(steps, [15, 30, 60, 120, 120].map(|s| Some(Backoff::Transport(secs(s)))));
         let later = t0 + secs(500);
-        assert_eq!(health.record(&Trouble::Transport, TOKEN, later, UNIX), Some(Backoff::Transport(secs(15))));
+        assert_eq!(health.record(&Trouble::Transport, TOKEN, later, later, UNIX), Some(Backoff::Transport(secs(15))));
     }
 
     #[test]
@@ -247,7 +270,7 @@ mod tests {
         let t0 = Instant::now();
         for (retry_after, wait) in [(None, 10), (Some(secs(77)), 77), (Some(secs(7_000)), 120), (Some(secs(0)), 1)] {
             let mut health = Health::default();
-            let backoff = health.record(&Trouble::Overload { retry_after }, TOKEN, t0, UNIX);
+            let backoff = health.record(&Trouble::Overload { retry_after }, TOKEN, t0, t0, UNIX);
             assert_eq!(backoff, Some(Backoff::Overload(secs(wait))));
             assert_eq!(health.usable(TOKEN, t0 + secs(wait)), Usable::Yes);
         }
@@ -260,7 +283,7 @@ mod tests {
         for (unix, wait) in [(UNIX, 3_600), (0, UNIX + 3_600), (UNIX * 1_000, 1), (u64::MAX, 1)] {
             let mut health = Health::default();
             let quota = Trouble::Quota { resets_at: Some(UNIX + 3_600), retry_after: None };
-            health.record(&quota, TOKEN, t0, unix);
+            health.record(&quota, TOKEN, t0, t0, unix);
             let wait = secs(wait).min(LONGEST_QUOTA);
             // Once it is taken in, the wall clock may jump as it likes.
             assert_eq!(health.usable(TOKEN, t0), Usable::After(t0 + wait), "{unix}");
@@ -273,7 +296,7 @@ mod tests {
     fn a_refused_login_ends_with_another_token() {
         let t0 = Instant::now();
         let mut health = Health::default();
-        health.record(&Trouble::Unauthorized, TOKEN, t0, UNIX);
+        health.record(&Trouble::Unauthorized, TOKEN, t0, t0, UNIX);
         assert_eq!(health.usable(TOKEN, t0 + secs(1_000_000)), Usable::LoginNeeded);
         assert_eq!(health.usable(TOKEN + 1, t0), Usable::Yes);
     }
@@ -282,8 +305,8 @@ mod tests {
     fn memories_do_not_mix_and_success_clears() {
         let t0 = Instant::now();
         let mut health = Health::default();
-        health.record(&Trouble::Quota { resets_at: Some(UNIX + 100), retry_after: None }, TOKEN, t0, UNIX);
-        health.record(&Trouble::Transport, TOKEN, t0, UNIX);
+        health.record(&Trouble::Quota { resets_at: Some(UNIX + 100), retry_after: None }, TOKEN, t0, t0, UNIX);
+        health.record(&Trouble::Transport, TOKEN, t0, t0, UNIX);
         assert_eq!(
             health.usable(TOKEN, t0 + secs(20)),
             Usable::After(t0 + secs(100)),
@@ -302,15 +325,15 @@ mod tests {
     fn penalties_are_a_lane_s_own_and_fade() {
         let t0 = Instant::now();
         let mut health = Health::default();
-        assert_eq!(health.penalise(&Trouble::Transport, Lane::Responses, t0), Some((4, 4)));
-        assert_eq!(health.penalise(&Trouble::Overload { retry_after: None }, Lane::Responses, t0), Some((2, 6)));
-        assert_eq!(health.penalise(&Trouble::Unauthorized, Lane::Responses, t0), None);
+        assert_eq!(health.penalise(&Trouble::Transport, Lane::Responses, t0, t0), Some((4, 4)));
+        assert_eq!(health.penalise(&Trouble::Overload { retry_after: None }, Lane::Responses, t0, t0), Some((2, 6)));
+        assert_eq!(health.penalise(&Trouble::Unauthorized, Lane::Responses, t0, t0), None);
         assert_eq!(health.penalty(Lane::Compact, t0), 0);
         assert_eq!(health.penalty(Lane::Responses, t0 + secs(59)), 6);
         assert_eq!(health.penalty(Lane::Responses, t0 + secs(120)), 4);
         assert_eq!(health.penalty(Lane::Responses, t0 + secs(100_000)), 0);
         for _ in 0..9 {
-            health.penalise(&Trouble::Transport, Lane::Compact, t0);
+            health.penalise(&Trouble::Transport, Lane::Compact, t0, t0);
         }
         assert_eq!(health.penalty(Lane::Compact, t0), 16);
         health.succeed(Lane::Compact, t0);

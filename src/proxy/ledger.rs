@@ -7,8 +7,10 @@ use super::credentials::Wallet;
 use super::health::{Backoff, Health, Usable};
 use super::route::Lane;
 use super::select::{self, Ask, Candidate, Decision, Snapshot};
-use super::share::{InFlight, Marks, Seat, Share};
+use super::share::{InFlight, Marked, Marks, Seat, Share};
+use super::standing;
 use super::verdict::Trouble;
+use crate::quota::Reading;
 use crate::sys::clock;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -23,7 +25,18 @@ pub struct Ledger {
     launching: ProfileId,
     share: Share,
     /// Each profile's place in it. Changes only when a profile is given another account.
-    seats: RwLock<Vec<Seat>>,
+    seats: RwLock<Vec<Seated>>,
+}
+
+struct Seated {
+    seat: Seat,
+    account_id: Option<String>,
+}
+
+/// A profile's account, and what tells it from another one for other runs (`standing::seat`).
+pub struct Account {
+    pub id: Option<String>,
+    pub seat: String,
 }
 
 struct Facts {
@@ -51,7 +64,8 @@ pub struct Recorded {
 pub struct Serving {
     pub id: ProfileId,
     since: Instant,
-    marks: Marks,
+    seat: Option<Seat>,
+    marked: Marked,
     _counted: Option<InFlight>,
 }
 
@@ -80,9 +94,15 @@ impl Facts {
     }
 }
 
+impl Account {
+    fn seated(self, share: &Share) -> Seated {
+        Seated { seat: share.seat(&self.seat), account_id: self.id }
+    }
+}
+
 impl Ledger {
-    /// `accounts` tells the profiles apart for other runs, in the order of their ids; what those know comes by `share`.
-    pub fn new(accounts: &[String], current: ProfileId, share: Share) -> Ledger {
+    /// `accounts` are the profiles', in the order of their ids; what other runs know of them comes by `share`.
+    pub fn new(accounts: Vec<Account>, current: ProfileId, share: Share) -> Ledger {
         let profiles = accounts.len();
         let facts = Facts {
             affinity: Affinity::default(),
@@ -92,7 +112,7 @@ impl Ledger {
             current,
             bounces: HashMap::new(),
         };
-        let seats = accounts.iter().map(|account| share.seat(account)).collect();
+        let seats = accounts.into_iter().map(|account| account.seated(&share)).collect();
         Ledger { facts: Mutex::new(facts), launching: current, share, seats: RwLock::new(seats) }
     }
 
@@ -171,15 +191,19 @@ impl Ledger {
         began
     }
 
-    /// Remembers that `id` did not serve, with the credential of that fingerprint.
-    pub fn record(&self, id: ProfileId, trouble: &Trouble, lane: Lane, token: u64) -> Option<Recorded> {
+    /// Remembers that an exchange was not served, with the credential of that fingerprint. What became of an account that
+    /// the profile had before says nothing of the present one.
+    pub fn record(&self, serving: &Serving, trouble: &Trouble, lane: Lane, token: u64) -> Option<Recorded> {
+        if !self.is_seated(serving) {
+            return None;
+        }
         let (now, unix) = (clock::now(), clock::unix());
         let mut facts = self.lock();
-        let health = facts.health.get_mut(usize::from(id.0))?;
-        let penalty = health.penalise(trouble, lane, now);
-        let backoff = health.record(trouble, token, now, unix);
+        let health = facts.health.get_mut(usize::from(serving.id.0))?;
+        let penalty = health.penalise(trouble, lane, serving.since, now);
+        let backoff = health.record(trouble, token, serving.since, now, unix);
         drop(facts);
-        if let Some(seat) = self.seat(id) {
+        if let Some(seat) = serving.seat {
             match backoff {
                 Some(Backoff::Quota(wait)) => self.share.mark_quota(seat, unix + wait.as_secs(), unix),
                 Some(Backoff::Transport(wait)) => self.share.mark_transport(seat, unix + wait.as_secs(), unix),
@@ -196,9 +220,13 @@ impl Ledger {
         }
     }
 
-    /// The backend was asked, and says itself that there is quota left: marks that are older than the question, of this run
-    /// or another, are void.
-    pub fn has_quota(&self, asked: &Serving) {
+    /// The backend was asked and answered so: where that ends older refusals (`standing`), those of this run and of others
+    /// are void.
+    pub fn has_quota(&self, asked: &Serving, reading: &Reading) {
+        let refused_at = asked.seat.map_or(0, |seat| self.share.quota_marked_at(seat));
+        if !standing::ends_refusal(reading, refused_at, clock::unix()) {
+            return;
+        }
         let since = asked.since;
         let health = |facts: &mut Facts| Some(facts.health.get_mut(usize::from(asked.id.0))?.has_quota(since));
         if health(&mut self.lock()) == Some(true) {
@@ -214,15 +242,22 @@ impl Ledger {
 
     /// The backend is about to be asked about `id`; that is no work on it.
     pub fn ask_about(&self, id: ProfileId) -> Serving {
-        let marks = self.seat(id).map(|seat| self.share.marks(seat, clock::unix())).unwrap_or_default();
-        Serving { id, since: clock::now(), marks, _counted: None }
+        let seat = self.seat(id);
+        let marked = seat.map(|seat| self.share.marked(seat)).unwrap_or_default();
+        Serving { id, since: clock::now(), seat, marked, _counted: None }
+    }
+
+    /// Whether that is the account which `id` had when it was last looked at.
+    pub fn has_account(&self, id: ProfileId, account_id: Option<&str>) -> bool {
+        let seats = self.seats.read().unwrap_or_else(PoisonError::into_inner);
+        seats.get(usize::from(id.0)).is_none_or(|seated| seated.account_id.as_deref() == account_id)
     }
 
     /// `id` has another account now: what is known of the one before is not about it.
-    pub fn reseat(&self, id: ProfileId, account: &str) {
+    pub fn reseat(&self, id: ProfileId, account: Account) {
         let index = usize::from(id.0);
-        if let Some(seat) = self.seats.write().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
-            *seat = self.share.seat(account);
+        if let Some(seated) = self.seats.write().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
+            *seated = account.seated(&self.share);
         }
         let mut facts = self.lock();
         if let Some(health) = facts.health.get_mut(index) {
@@ -254,7 +289,8 @@ impl Ledger {
     }
 
     fn seat(&self, id: ProfileId) -> Option<Seat> {
-        self.seats.read().unwrap_or_else(PoisonError::into_inner).get(usize::from(id.0)).copied()
+        let seats = self.seats.read().unwrap_or_else(PoisonError::into_inner);
+        seats.get(usize::from(id.0)).map(|seated| seated.seat)
     }
 
     /// That very token of `id` was refused before.
@@ -264,8 +300,9 @@ impl Ledger {
 
     /// The model answered in `lane`: backoffs of the profile are over, unless they are newer than the exchange.
     pub fn succeed(&self, serving: &Serving, lane: Lane, session: Option<&str>) {
+        let seated = self.is_seated(serving);
         let mut facts = self.lock();
-        let health = facts.health.get_mut(usize::from(serving.id.0));
+        let health = facts.health.get_mut(usize::from(serving.id.0)).filter(|_| seated);
         let cleared = health.is_some_and(|health| health.succeed(lane, serving.since));
         if let Some(session) = session {
             facts.bounces.remove(session);
@@ -278,24 +315,28 @@ impl Ledger {
 
     /// What other runs were told is over, unless it is newer than `serving`.
     fn clear_shared(&self, serving: &Serving) {
-        if let Some(seat) = self.seat(serving.id)
-            && self.share.marks(seat, clock::unix()) == serving.marks
-        {
-            self.share.clear(seat);
+        if let Some(seat) = serving.seat {
+            self.share.clear(seat, serving.marked);
         }
+    }
+
+    /// The profile still has the account with which `serving` began.
+    fn is_seated(&self, serving: &Serving) -> bool {
+        self.seat(serving.id) == serving.seat
     }
 
     /// An answer of `id` goes to codex. It becomes the current profile only where the one before can no longer serve: an
     /// owner's chain, or one of many exchanges at once, moves nobody else.
     pub fn commit(&self, id: ProfileId, session: Option<&str>) -> Committed {
-        let now = clock::now();
+        let (now, unix) = (clock::now(), clock::unix());
         let mut facts = self.lock();
         let session_is_news = session.is_some_and(|session| facts.affinity.learn(Key::Session(session), id));
         let before = facts.current;
+        let told = self.seat(before).map_or(Usable::Yes, |seat| told(self.share.marks(seat, unix), 0, now, unix));
         let still_serves = facts
             .health
             .get(usize::from(before.0))
-            .is_some_and(|health| !health.was_refused() && health.usable(0, now) == Usable::Yes);
+            .is_some_and(|health| !health.was_refused() && health.usable(0, now).and(told) == Usable::Yes);
         if before == id || still_serves && !facts.is_held(before, now) {
             return Committed { session_is_news, before: None };
         }

@@ -2,6 +2,7 @@
 //! Pure: the environment is an argument. Every other limit is a constant beside the code that keeps it.
 
 use super::route::Lane;
+use super::sockets::PASSAGES;
 use std::time::Duration;
 
 const PREFIX: &str = "PRODEX_RUNTIME_PROXY_";
@@ -12,6 +13,8 @@ pub const LONGEST_QUOTA: Duration = Duration::from_secs(32 * 24 * 3600);
 /// Of the beginning of an answer so many bytes are held back at most: `response.created` echoes instructions and tools,
 /// about 40 KB, and `response.in_progress` does so again.
 pub const HOLD_BYTES: usize = 256 * 1024;
+
+const SPARE_WORKERS: usize = 64;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -83,6 +86,17 @@ impl Limits {
             None => Limits { active: lanes, ..limits },
             Some(_) => limits,
         }
+    }
+
+    /// Open sockets of the model: as many between two turns as in one, and never few.
+    pub fn sockets(&self) -> usize {
+        (2 * self.websocket).max(512)
+    }
+
+    /// Threads for them, for every other exchange, and for some that wait for a place or are refused: whoever was admitted
+    /// has one. One costs about 33 KiB while it waits (`design.md` 2.5), and is started when it is needed.
+    pub fn workers(&self) -> usize {
+        self.sockets() + PASSAGES + self.responses + self.compact + self.standard + SPARE_WORKERS
     }
 
     pub fn of(&self, lane: Lane) -> usize {

@@ -10,6 +10,7 @@ use crate::sys::clock;
 use crate::sys::poll::{self, Watch};
 use crate::sys::socket;
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -18,9 +19,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Every lane full, and as many WebSockets between two turns: so whoever was admitted has a thread, and an idle socket
-/// keeps nobody out. A worker costs about 33 KiB while it waits (`design.md` 2.5), and is started when it is needed.
-const MAX_WORKERS: usize = 1_024;
 /// Connections with something to say that wait for a worker.
 const MAX_QUEUE: usize = 256;
 /// Connections that are quiet, and for how long they may be.
@@ -59,12 +57,12 @@ enum Step {
 }
 
 impl Work {
-    fn for_one_more(&self) -> Step {
+    fn for_one_more(&self, most: usize) -> Step {
         if self.queue.len() >= MAX_QUEUE {
             Step::Refuse
         } else if self.waiting > self.queue.len() {
             Step::Wake
-        } else if self.workers < MAX_WORKERS {
+        } else if self.workers < most {
             Step::Start
         } else {
             Step::Wait
@@ -90,13 +88,14 @@ fn run(pool: &Arc<Pool>, listener: &TcpListener, ear: &UnixStream) {
         watches.clear();
         watches.extend([Watch::new(listener).read(true), Watch::new(ear).read(true)]);
         watches.extend(quiet.iter().map(|client| client.stream.watch(true, false)));
-        let next_expiry = quiet.iter().map(|client| client.since + QUIET_LIMIT).min();
+        let next_expiry = quiet.iter().map(|client| client.since + QUIET_LIMIT).chain(pool.next_late()).min();
         if poll::wait(&mut watches, next_expiry).is_err() {
             // Out of memory for the set: better slow than busy.
             std::thread::sleep(Duration::from_millis(10));
             continue;
         }
         let now = clock::now();
+        pool.refuse_late(now);
         let mut told = watches.iter().skip(2);
         for client in std::mem::take(&mut quiet) {
             match told.next() {
@@ -142,20 +141,39 @@ fn prepare(socket: TcpStream) -> io::Result<Client> {
 }
 
 impl Pool {
-    fn refuse(&self, mut client: Client, reason: &str) {
+    fn refuse(&self, mut client: Client, marker: Marker, why: fmt::Arguments<'_>) {
         let workers = lock(&self.work).workers;
-        self.shared.journal.note(Marker::QueueOverloaded, format_args!("reason={reason} workers={workers}"));
+        self.shared.journal.note(marker, format_args!("transport=http {why} workers={workers}"));
         // Best effort: this thread must not wait for anybody.
         let _ = client.stream.write(&local_answer(503, "service_unavailable", "prodex: too many requests at once."));
     }
 
-    fn serve(self: &Arc<Pool>, client: Client) {
+    /// Whoever has waited for a worker as long as others wait for a place is refused.
+    fn refuse_late(&self, now: Instant) {
+        let limit = self.shared.limits.admission_wait;
+        let is_late = |client: &mut Client| now.saturating_duration_since(client.since) >= limit;
+        loop {
+            let late = lock(&self.work).queue.pop_front_if(is_late);
+            let Some(client) = late else { return };
+            let waited = now.saturating_duration_since(client.since).as_millis();
+            let why = format_args!("waited_ms={waited} reason=workers_busy");
+            self.refuse(client, Marker::QueueWaitExhausted, why);
+        }
+    }
+
+    /// When the first of the queue is to be refused.
+    fn next_late(&self) -> Option<Instant> {
+        Some(lock(&self.work).queue.front()?.since + self.shared.limits.admission_wait)
+    }
+
+    fn serve(self: &Arc<Pool>, mut client: Client) {
         let mut work = lock(&self.work);
-        let step = work.for_one_more();
+        let step = work.for_one_more(self.shared.limits.workers());
         if step == Step::Refuse {
             drop(work);
-            return self.refuse(client, "queue_full");
+            return self.refuse(client, Marker::QueueOverloaded, format_args!("reason=queue_full"));
         }
+        client.since = clock::now();
         work.queue.push_back(client);
         if step == Step::Wake {
             self.available.notify_one();
@@ -174,7 +192,7 @@ impl Pool {
                 let left = if work.workers == 0 { work.queue.pop_back() } else { None };
                 drop(work);
                 if let Some(client) = left {
-                    self.refuse(client, "no_thread");
+                    self.refuse(client, Marker::QueueOverloaded, format_args!("reason=no_thread"));
                 }
             }
         }
@@ -234,6 +252,8 @@ mod tests {
     use super::*;
     use crate::state::scratch::Scratch;
 
+    const MAX_WORKERS: usize = 1_024;
+
     #[test]
     fn one_more_connection() {
         let client = || {
@@ -253,7 +273,7 @@ mod tests {
         ];
         for (queued, workers, waiting, step) in table {
             let work = Work { queue: (0..queued).map(|_| client()).collect(), workers, waiting };
-            assert_eq!(work.for_one_more(), step, "{queued} {workers} {waiting}");
+            assert_eq!(work.for_one_more(MAX_WORKERS), step, "{queued} {workers} {waiting}");
         }
     }
 

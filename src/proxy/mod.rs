@@ -37,6 +37,7 @@ pub mod scout;
 pub mod select;
 pub mod session;
 pub mod share;
+pub mod sockets;
 pub mod standing;
 pub mod tap;
 pub mod target;
@@ -49,8 +50,8 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::net::tls;
 use crate::profile::Profile;
+use crate::quota::Reading;
 use crate::quota::snapshots::Extent;
-use crate::quota::{Readiness, Reading};
 use crate::state::{file, store::Lock};
 use crate::sys::clock;
 use crate::wire::url::{Scheme, Url};
@@ -60,14 +61,14 @@ use cookies::Jar;
 use credentials::Wallet;
 use journal::{Journal, Marker, Tag};
 use lane::Lanes;
-use ledger::{Ledger, Serving};
+use ledger::{Account, Ledger, Serving};
 use limits::Limits;
-use passage::Passages;
 use placement::Placements;
 use renew::Renewals;
 use route::{Lane, Secrets};
 use scout::{News, Scout};
 use share::Share;
+use sockets::{PASSAGES, Sockets};
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
@@ -126,7 +127,9 @@ pub struct Shared {
     pub saver: saver::Saver,
     pub recorder: Recorder,
     pub scout: Scout,
-    pub passages: Passages,
+    /// Open ones of the model, and others.
+    pub sockets: Sockets,
+    pub passages: Sockets,
     /// Workers that serve somebody.
     pub at_work: AtomicUsize,
     requests: AtomicU64,
@@ -139,6 +142,18 @@ impl Shared {
 
     pub fn ids(&self) -> impl Iterator<Item = ProfileId> {
         (0..u16::try_from(self.members.len()).unwrap_or(u16::MAX)).map(ProfileId)
+    }
+
+    /// Somebody may have logged in with another account in the profile's home meanwhile: nothing that belongs to the one
+    /// before is used for it, be it its place in memory, where its requests go, its cookies or its connections.
+    pub fn seat(&self, id: ProfileId, account_id: Option<&str>) {
+        if self.ledger.has_account(id, account_id) {
+            return;
+        }
+        self.ledger.reseat(id, account(self.name(id), account_id.map(str::to_owned), &self.base));
+        self.placements.forget(id);
+        self.jar.forget(id);
+        self.connections.forget(id);
     }
 
     pub fn tag(&self, lane: Lane) -> Tag {
@@ -175,9 +190,8 @@ impl Proxy {
             authority: address.to_string(),
             base: settings.base,
             lanes: Lanes::new(limits.clone()),
-            limits,
             launching,
-            ledger: Ledger::new(&accounts, launching, Share::open(config)),
+            ledger: Ledger::new(accounts, launching, Share::open(config)),
             recorder: Recorder::start(config.clone()),
             wallet,
             connections: Connections::default(),
@@ -194,7 +208,9 @@ impl Proxy {
             members: settings.members,
             journal,
             scout: Scout::default(),
-            passages: Passages::default(),
+            sockets: Sockets::new(limits.sockets()),
+            passages: Sockets::new(PASSAGES),
+            limits,
             at_work: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
         });
@@ -259,9 +275,7 @@ impl Briefing {
     /// refusal is nearer to the truth than a count (spec S-57).
     pub fn told(&self, profile: &str, reading: &Reading) {
         let Some(asked) = self.asked.iter().find(|asked| self.shared.name(asked.id) == profile) else { return };
-        if reading.readiness(clock::unix()) == Readiness::Ready {
-            self.shared.ledger.has_quota(asked);
-        }
+        self.shared.ledger.has_quota(asked, reading);
         self.shared.scout.tell(News::Told(asked.id, reading.clone(), Extent::Whole));
     }
 }
@@ -269,7 +283,8 @@ impl Briefing {
 /// Out of quota until then (Unix seconds; 0: nobody knows) by what the backend reports.
 fn exhausted(shared: &Shared, id: ProfileId, until: u64) {
     let resets_at = Some(until).filter(|&at| at > 0);
-    shared.ledger.record(id, &verdict::Trouble::Quota { resets_at, retry_after: None }, Lane::Standard, 0);
+    let asked = shared.ledger.ask_about(id);
+    shared.ledger.record(&asked, &verdict::Trouble::Quota { resets_at, retry_after: None }, Lane::Standard, 0);
     shared.journal.note(
         Marker::RetryBackoff,
         format_args!(
@@ -291,14 +306,15 @@ pub fn secret() -> Result<String, Error> {
     }))
 }
 
-/// Each member's place among the user's runs.
-fn accounts(settings: &Settings, wallet: &Wallet) -> Vec<String> {
-    let account = |index: usize| wallet.account_id(ProfileId(u16::try_from(index).unwrap_or(u16::MAX)));
+/// Each member's account, and its place among the user's runs.
+fn accounts(settings: &Settings, wallet: &Wallet) -> Vec<Account> {
+    let holder = |index: usize| wallet.account_id(ProfileId(u16::try_from(index).unwrap_or(u16::MAX)));
     let members = settings.members.iter().enumerate();
-    let seat = |(index, member): (usize, &Member)| {
-        standing::seat(&member.profile.name, account(index).as_deref(), &settings.base)
-    };
-    members.map(seat).collect()
+    members.map(|(index, member)| account(&member.profile.name, holder(index), &settings.base)).collect()
+}
+
+fn account(name: &str, id: Option<String>, base: &Url) -> Account {
+    Account { seat: standing::seat(name, id.as_deref(), base), id }
 }
 
 /// A panic must not write over codex's screen (spec S-4): it goes to the log, without what it says.

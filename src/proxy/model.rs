@@ -69,6 +69,8 @@ pub fn serve(
     }
     match outcome {
         Outcome::Won(_, (answer, serving)) | Outcome::Refused(_, (answer, serving)) => {
+            // It is never sent again.
+            upload.forget();
             commit(shared, client, answer, &serving, session, trace)
         }
         Outcome::Nobody(error) => deliver::unavailable(shared, client, &rotate::exhausted(error.as_ref()), trace),
@@ -154,7 +156,7 @@ fn plain_previous_response(
     }
     let until = clock::now() + PEEK_LIMIT;
     loop {
-        match json::peek_str(&upload.bytes, &["previous_response_id"]) {
+        match json::peek_str(&upload.payload(), &["previous_response_id"]) {
             Some(id) => return Some(id.into_owned().into()),
             None if upload.is_done() || upload.bytes.len() >= PEEK_BYTES => return None,
             None => wait_for_more(client, upload, until)?,

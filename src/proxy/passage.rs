@@ -7,43 +7,17 @@ use super::dial::{self, Dialled};
 use super::downstream::Client;
 use super::duplex::{Duplex, Moved, Read};
 use super::route::Route;
+use super::websocket::Begun;
 use super::{Shared, exchange, websocket};
 use crate::net::stream::Stream;
 use crate::wire::head::Request;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// Open at once. Codex opens one or two; each keeps a thread, of which the model's exchanges are to have enough.
-const MAX_OPEN: usize = 128;
-
-/// How many are open.
-#[derive(Default)]
-pub struct Passages(AtomicUsize);
-
-/// One that is open, until it is dropped.
-struct Open<'a>(&'a Passages);
-
-impl Passages {
-    fn enter(&self) -> Option<Open<'_>> {
-        let more = |open: usize| (open < MAX_OPEN).then_some(open + 1);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Open(self))
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Route) -> Ended {
-    let (key, mut trace, slot) = match websocket::begin(shared, client, request, route) {
-        Ok(begun) => begun,
-        Err(ended) => return ended,
-    };
-    let Some(_open) = shared.passages.enter() else {
-        let why = format!("prodex: {MAX_OPEN} sockets of this kind are open, and no more may be.");
-        return deliver::unavailable(shared, client, &why, &trace);
-    };
+    let Begun { key, mut trace, slot, open: _open } =
+        match websocket::begin(shared, client, request, route, &shared.passages) {
+            Ok(begun) => begun,
+            Err(ended) => return ended,
+        };
     trace.attempts = 1;
     let call = Call { request, route, sender: Sender::Codex, drop_turn_state: false };
     match dial::direct(shared, client, &call, key) {

@@ -30,6 +30,13 @@ impl Placements {
         Placements { slots: (0..profiles).map(|_| Mutex::new(None)).collect() }
     }
 
+    /// The profile has another account now.
+    pub fn forget(&self, id: ProfileId) {
+        if let Some(slot) = self.slots.get(usize::from(id.0)) {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
     pub fn learn(&self, id: ProfileId, placement: Placement) {
         if let Some(slot) = self.slots.get(usize::from(id.0)) {
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some((placement, None));

@@ -4,15 +4,16 @@ use super::affinity::Key;
 use super::bindings::Kind;
 use super::health::Backoff;
 use super::journal::{Marker, Tag};
+use super::ledger::Serving;
 use super::scout::News;
 use super::verdict::Trouble;
 use super::{ProfileId, Shared};
 use crate::sys::clock;
 use std::time::Duration;
 
-/// Remembers a trouble, and says so in the log.
-pub fn trouble(shared: &Shared, tag: Tag, id: ProfileId, trouble: &Trouble, token: u64) {
-    let name = shared.name(id);
+/// Remembers a trouble of an exchange, and says so in the log.
+pub fn trouble(shared: &Shared, tag: Tag, serving: &Serving, trouble: &Trouble, token: u64) {
+    let name = shared.name(serving.id);
     let marker = match trouble {
         Trouble::Quota { .. } | Trouble::NotIncluded => Some(Marker::QuotaBlocked),
         Trouble::Overload { .. } => Some(Marker::Overloaded),
@@ -26,7 +27,7 @@ pub fn trouble(shared: &Shared, tag: Tag, id: ProfileId, trouble: &Trouble, toke
         shared.scout.tell(News::Out);
     }
     let until = |wait: Duration| clock::unix() + wait.as_secs();
-    let recorded = shared.ledger.record(id, trouble, tag.lane, token);
+    let recorded = shared.ledger.record(serving, trouble, tag.lane, token);
     if let Some((delta, score)) = recorded.as_ref().and_then(|recorded| recorded.penalty) {
         let route = tag.lane.name();
         shared.journal.note(

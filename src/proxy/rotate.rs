@@ -69,9 +69,11 @@ pub fn run<T>(
         note_candidate(shared, tag, id, why, ask);
         ask.tried.push(id);
         let Ok(credential) = shared.wallet.credential(id) else {
-            record::trouble(shared, tag, id, &Trouble::Unauthorized, 0);
+            record::trouble(shared, tag, &shared.ledger.ask_about(id), &Trouble::Unauthorized, 0);
             continue;
         };
+        shared.seat(id, credential.account_id.as_deref());
+        let trying = shared.ledger.ask_about(id);
         let token = credential.fingerprint;
         let others = (ask.owner.is_none() || ask.movable) && select::has_alternative(&snapshot, ask, id);
         let allowance = budget.allowance(clock::now(), tag.lane, others, shared.connections.pace());
@@ -82,7 +84,7 @@ pub fn run<T>(
             Tried::Failed(error) => {
                 let fields = format_args!("profile={} phase={} error={error}", shared.name(id), error.phase.name());
                 shared.journal.mark(tag, Marker::UpstreamConnectError, fields);
-                record::trouble(shared, tag, id, &Trouble::Transport, token);
+                record::trouble(shared, tag, &trying, &Trouble::Transport, token);
                 last_error = Some(error);
             }
             Tried::Trouble(Trouble::Unauthorized, answer) => {
@@ -99,7 +101,7 @@ pub fn run<T>(
                 }
                 let unsettled = outcome == Renewed::Later && id != shared.launching;
                 let trouble = if unsettled { Trouble::LoginUnsettled } else { Trouble::Unauthorized };
-                record::trouble(shared, tag, id, &trouble, token);
+                record::trouble(shared, tag, &trying, &trouble, token);
                 if codex_can_refresh {
                     return Outcome::Won(id, answer);
                 }
@@ -108,7 +110,7 @@ pub fn run<T>(
                 }
             }
             Tried::Trouble(trouble, answer) => {
-                record::trouble(shared, tag, id, &trouble, token);
+                record::trouble(shared, tag, &trying, &trouble, token);
                 if trouble == Trouble::ForeignContent && !back_to_owner(ask) {
                     return Outcome::Won(id, answer);
                 }

@@ -124,6 +124,7 @@ impl Field {
                 reserve: member.profile.reserve,
                 disabled: false,
                 blocked: None,
+                out: None,
             })
             .collect();
         let said = vec![None; standings.len()];
@@ -178,9 +179,8 @@ impl Field {
             let now = snapshots::account(holder.as_deref(), &self.url);
             if standing.account != now {
                 (standing.account, *said) = (now, None);
-                let seat = standing::seat(&standing.name, holder.as_deref(), &self.shared.base);
-                self.shared.ledger.reseat(id, &seat);
             }
+            self.shared.seat(id, holder.as_deref());
         }
     }
 
@@ -298,6 +298,7 @@ mod tests {
             reserve,
             disabled: false,
             blocked: None,
+            out: None,
         }
     }
 

@@ -73,9 +73,7 @@ pub fn select(snapshot: &Snapshot, ask: &Ask) -> Decision {
         }
     }
     let of = |id: ProfileId| snapshot.candidates.iter().find(|candidate| candidate.id == id);
-    let free = |candidate: &&Candidate| {
-        untried(&candidate.id) && candidate.usable == Usable::Yes && !candidate.held && candidate.inflight < HARD_CAP
-    };
+    let free = |candidate: &&Candidate| is_free(candidate, ask);
     if let Some(session) = ask.session.and_then(of).filter(free) {
         return Decision::Use(session.id, Why::Session);
     }
@@ -98,9 +96,15 @@ pub fn select(snapshot: &Snapshot, ask: &Ask) -> Decision {
 
 /// Whether somebody else than `than` could serve this now: not just a last resort.
 pub fn has_alternative(snapshot: &Snapshot, ask: &Ask, than: ProfileId) -> bool {
-    snapshot.candidates.iter().any(|candidate| {
-        candidate.id != than && candidate.usable == Usable::Yes && !candidate.held && !ask.tried.contains(&candidate.id)
-    })
+    snapshot.candidates.iter().any(|candidate| candidate.id != than && is_free(candidate, ask))
+}
+
+/// Takes fresh work, and was not tried for this request.
+fn is_free(candidate: &Candidate, ask: &Ask) -> bool {
+    !ask.tried.contains(&candidate.id)
+        && candidate.usable == Usable::Yes
+        && !candidate.held
+        && candidate.inflight < HARD_CAP
 }
 
 /// Whose backoff ends first; a refused login comes last.

@@ -8,6 +8,7 @@ mod asked;
 mod trouble;
 
 use super::Shared;
+use super::deliver::{Progress, Trace};
 use super::dial::{Link, Opening};
 use super::downstream::Client;
 use super::duplex::{Duplex, Moved, Outbox, Read};
@@ -43,6 +44,19 @@ enum Over {
 }
 
 impl Over {
+    /// For the log: who ended it, or what.
+    fn name(self) -> &'static str {
+        match self {
+            Over::Client => "client",
+            Over::Upstream => "upstream",
+            Over::Bounced => "bounced",
+            Over::Idle => "idle",
+            Over::Malformed => "malformed",
+            Over::TooLarge => "too_large",
+            Over::NoPlace => "unavailable",
+        }
+    }
+
     fn from_client(bad: Malformed) -> Over {
         if bad == Malformed::FrameTooLarge { Over::TooLarge } else { Over::Malformed }
     }
@@ -72,16 +86,19 @@ struct Session<'a> {
     /// That message was judged already.
     judged: Option<Event>,
     turn: Turn,
+    /// What the log will tell of the turn in progress.
+    lap: Option<(Trace, Progress)>,
 }
 
-pub fn run(shared: &Shared, client: &mut Client, opening: &Opening<'_>, mut link: Link, tag: Tag) {
+/// `trace` is that of the socket; each turn has one of its own.
+pub fn run(shared: &Shared, client: &mut Client, opening: &Opening<'_>, mut link: Link, trace: &Trace) {
     let client_in = std::mem::take(&mut client.unread);
     let upstream_in = std::mem::take(&mut link.early);
     let mut session = Session {
         shared,
         client,
         opening,
-        tag,
+        tag: trace.tag,
         link,
         generation: 0,
         from_client: Reader::new(From::Client),
@@ -94,6 +111,7 @@ pub fn run(shared: &Shared, client: &mut Client, opening: &Opening<'_>, mut link
         place: None,
         judged: None,
         turn: Turn::Idle,
+        lap: None,
     };
     let over = session.pump();
     if matches!(over, Over::Upstream | Over::Bounced | Over::NoPlace) {
@@ -101,9 +119,8 @@ pub fn run(shared: &Shared, client: &mut Client, opening: &Opening<'_>, mut link
         let _ = session.client.write_all(session.io.to_client.rest());
     }
     session.tell_why(over);
-    let name = shared.name(session.link.id);
-    let fields = format_args!("profile={name} turns={} end={over:?}", session.link.turns);
-    shared.journal.mark(session.tag, Marker::Exchange, fields);
+    session.lap_ends(over.name());
+    trace.over(shared, 101, over.name());
 }
 
 impl Session<'_> {
@@ -184,6 +201,18 @@ impl Session<'_> {
             }
             _ => Err(Over::Idle),
         }
+    }
+
+    /// The turn in progress is over: its line for the log.
+    fn lap_ends(&mut self, end: &str) {
+        let Some((mut trace, progress)) = self.lap.take() else { return };
+        trace.profile = Some(self.link.id);
+        let phase = match (end, progress.committed) {
+            ("whole", _) => "end",
+            (_, None) => "wait",
+            (_, Some(_)) => "body",
+        };
+        trace.ended(self.shared, 101, &progress, end, phase);
     }
 
     fn switch(&mut self, mut link: Link) {

@@ -43,10 +43,13 @@ const COUNTS: usize = TABLE + PROFILES * FIELDS;
 const SEEN: usize = COUNTS + PROFILES * SLOTS;
 const WORDS: usize = SEEN + PROFILES * SLOTS;
 /// Of an entry of the table: the profile's hash, then these.
-const FIELDS: usize = 4;
+const FIELDS: usize = 5;
 const QUOTA: usize = 1;
 const TRANSPORT: usize = 2;
 const REFUSED: usize = 3;
+/// When `QUOTA` was set.
+const QUOTA_AT: usize = 4;
+const CLEARED: [usize; 3] = [QUOTA, TRANSPORT, REFUSED];
 
 /// Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -90,6 +93,10 @@ pub struct Marks {
     /// Fingerprint of the token that was refused.
     pub refused: Option<u64>,
 }
+
+/// The marks as they stand in the words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Marked([u64; CLEARED.len()]);
 
 /// Counts as in flight until it is dropped.
 pub struct InFlight {
@@ -179,6 +186,14 @@ impl Share {
     /// Out of quota until then (Unix seconds), or longer when that is known already.
     pub fn mark_quota(&self, seat: Seat, until: u64, now: u64) {
         self.inner.extend(seat, QUOTA, until, now, MAX_QUOTA);
+        if let Some(at) = self.inner.mark(seat, QUOTA_AT) {
+            at.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// When it was last said that the profile is out of quota (Unix seconds), whether or not that still stands.
+    pub fn quota_marked_at(&self, seat: Seat) -> u64 {
+        self.inner.mark(seat, QUOTA_AT).map_or(0, |at| at.load(Ordering::Relaxed))
     }
 
     /// Not reachable until then (Unix seconds), or longer when that is known already.
@@ -193,12 +208,17 @@ impl Share {
         }
     }
 
-    /// Real success: nothing is wrong any more.
-    pub fn clear(&self, seat: Seat) {
-        for field in [QUOTA, TRANSPORT, REFUSED] {
+    /// What is marked now, for [`Share::clear`].
+    pub fn marked(&self, seat: Seat) -> Marked {
+        Marked(CLEARED.map(|field| self.inner.mark(seat, field).map_or(0, |word| word.load(Ordering::Relaxed))))
+    }
+
+    /// Real success: what was wrong `before` it began is over; each mark that was set since stands.
+    pub fn clear(&self, seat: Seat, before: Marked) {
+        for (field, before) in CLEARED.into_iter().zip(before.0) {
             // Most successes find nothing, and then take the line of no other processor away.
-            if let Some(word) = self.inner.mark(seat, field).filter(|word| word.load(Ordering::Relaxed) != 0) {
-                word.store(0, Ordering::Relaxed);
+            if let Some(word) = self.inner.mark(seat, field).filter(|_| before != 0) {
+                let _ = word.compare_exchange(before, 0, Ordering::Relaxed, Ordering::Relaxed);
             }
         }
     }

@@ -1,11 +1,12 @@
-//! How each profile stands for fresh work: what the scheduler's rule looks at, gathered in one place for the preflight, the
-//! proxy and `why` alike. The rule is `quota::schedule`'s; what makes a profile unusable is known here.
+//! How each profile stands for fresh work: what the scheduler's rule looks at, gathered in one place for the preflight and
+//! `why` alike. The rule is `quota::schedule`'s; what makes a profile unusable before a run is known here. Inside a run that is
+//! the `ledger`'s, and the `scout` only keeps what orders the rest.
 
 use super::share::Share;
 use crate::profile::{self, Profile, auth};
 use crate::quota::schedule::{self, Candidate, Ranked};
 use crate::quota::snapshots::{self, Snapshots};
-use crate::quota::{Reading, span_words};
+use crate::quota::{Readiness, Reading, span_words};
 use crate::state::State;
 use crate::sys::clock;
 use crate::wire::url::Url;
@@ -30,6 +31,42 @@ pub struct Standing {
     pub disabled: bool,
     /// Why it cannot be used whatever its quota says.
     pub blocked: Option<String>,
+    /// An answer said that it is out of quota: when, and until when it is believed.
+    pub out: Option<Out>,
+}
+
+/// Unix seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Out {
+    pub at: u64,
+    pub until: u64,
+}
+
+impl Standing {
+    /// A usage call was answered: the login works, and the backend is there.
+    pub fn answered(&mut self, reading: &Reading) {
+        self.reading = Some(reading.clone());
+        self.blocked = None;
+    }
+
+    fn refused(&self, now: u64) -> Option<String> {
+        let stands = |out: &Out| !self.reading.as_ref().is_some_and(|reading| ends_refusal(reading, out.at, now));
+        let out = self.out.filter(stands).map(|out| format!("out of quota for {}", minutes_until(out.until, now)));
+        self.blocked.clone().or(out)
+    }
+}
+
+/// A usage call that says ready ends a refusal that is older than it by this: what is counted comes later than what is
+/// refused. The user may have paid for more since. Seconds.
+const COUNTING: u64 = 60;
+
+/// Whether `reading` ends what an answer said at `refused_at`.
+pub fn ends_refusal(reading: &Reading, refused_at: u64, now: u64) -> bool {
+    reading.taken_at >= refused_at.saturating_add(COUNTING) && reading.readiness(now) == Readiness::Ready
+}
+
+fn minutes_until(at: u64, now: u64) -> String {
+    span_words(at.saturating_sub(now) + 59)
 }
 
 /// What tells one account from another for other runs: a profile may be given another login, and another backend has other
@@ -82,16 +119,14 @@ fn one(
     let account = snapshots::account(account_id, usage);
     let seat = share.seat(&seat(&profile.name, account_id, base));
     let marks = share.marks(seat, now);
-    let until = |at: u64| span_words(at.saturating_sub(now) + 59);
     let blocked = if login.tokens().is_none() {
         Some(format!("no ChatGPT login ({})", login.label()))
     } else if profile::login_needed(&profile.codex_home).is_some() {
         Some("log in again".to_owned())
-    } else if let Some(at) = marks.quota_until {
-        Some(format!("out of quota for {}", until(at)))
     } else {
-        marks.transport_until.map(|at| format!("not reachable; again in {}", until(at)))
+        marks.transport_until.map(|at| format!("not reachable; again in {}", minutes_until(at, now)))
     };
+    let out = marks.quota_until.map(|until| Out { at: share.quota_marked_at(seat), until });
     let in_use = profile::in_use(&profile.codex_home).is_some();
     Standing {
         name: profile.name.clone(),
@@ -103,6 +138,7 @@ fn one(
         reserve: profile.reserve,
         disabled: profile.disabled,
         blocked,
+        out,
     }
 }
 
@@ -117,9 +153,49 @@ pub fn rank(standings: &[Standing], now: u64) -> Vec<Ranked> {
             last_selected: standing.last_selected,
             reserve: standing.reserve,
             disabled: standing.disabled,
-            blocked: standing.blocked.clone(),
+            blocked: standing.refused(now),
         })
         .collect();
     let last_pick = standings.iter().find_map(|standing| Some((standing.name.as_str(), standing.picked_at?)));
     schedule::rank(&candidates, now, last_pick)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::Window;
+
+    #[test]
+    fn a_refusal_stands_until_a_later_count_says_ready() {
+        let now = 1_000_000;
+        let reading = |used, taken_at| {
+            let windows = vec![Window { length: 18_000, used_percent: Some(used), resets_at: Some(now + 9_000) }];
+            Some(Reading { windows, taken_at, ..Reading::default() })
+        };
+        let out = Some(Out { at: now - 100, until: now + 120 });
+        let table = [
+            ("nothing is known", None, out, false),
+            ("counted before it was refused", reading(10.0, now - 200), out, false),
+            ("counted just after", reading(10.0, now - 41), out, false),
+            ("counted a minute later", reading(10.0, now - 40), out, true),
+            ("counted later, and out as well", reading(100.0, now), out, false),
+            ("never refused", reading(10.0, now - 200), None, true),
+        ];
+        for (name, reading, out, eligible) in table {
+            let standing = Standing {
+                name: "a".to_owned(),
+                account: String::new(),
+                reading,
+                active: 0,
+                last_selected: None,
+                picked_at: None,
+                reserve: 0,
+                disabled: false,
+                blocked: None,
+                out,
+            };
+            let ranked = rank(&[standing], now);
+            assert_eq!(ranked[0].eligible, eligible, "{name}: {}", ranked[0].numbers);
+        }
+    }
 }

@@ -134,6 +134,8 @@ pub struct Waiting {
     /// When the upstream first said something.
     pub heard_since: Option<Instant>,
     pub tried: Vec<ProfileId>,
+    /// Whose login was made good during this turn: once each.
+    pub renewed: Vec<ProfileId>,
     pub response_id: Option<String>,
     pub turn_state: Option<String>,
     /// The best of the refusals so far, with what the backend said, as frames.
@@ -153,6 +155,7 @@ impl Waiting {
             patient: false,
             heard_since: None,
             tried: Vec::new(),
+            renewed: Vec::new(),
             response_id: None,
             turn_state: None,
             refusal: None,

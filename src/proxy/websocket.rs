@@ -10,18 +10,30 @@ use super::lane::Slot;
 use super::rotate::{self, Outcome};
 use super::route::{Lane, Route};
 use super::select::Ask;
+use super::sockets::{Open, Sockets};
 use super::{Shared, admission, relay, session};
 use crate::sys::buffer::Buffer;
 use crate::wire::handshake;
 use crate::wire::head::{Request, Response};
 
-/// What every socket begins with: a handshake of codex that is right, and a place for it. Else codex has been told.
+/// What every socket begins with.
+pub struct Begun<'a, 'b> {
+    pub key: &'b str,
+    pub trace: Trace,
+    /// Until it is open.
+    pub slot: Slot<'a>,
+    /// As long as it is open.
+    pub open: Open<'a>,
+}
+
+/// A handshake of codex that is right, and a place for it among `sockets`. Else codex has been told.
 pub fn begin<'a, 'b>(
     shared: &'a Shared,
     client: &mut Client,
     request: &'b Request,
     route: &Route,
-) -> Result<(&'b str, Trace, Slot<'a>), Ended> {
+    sockets: &'a Sockets,
+) -> Result<Begun<'a, 'b>, Ended> {
     let trace = Trace::new(shared.tag(Lane::WebSocket));
     let key = match handshake::key(request) {
         Ok(key) => key,
@@ -31,14 +43,16 @@ pub fn begin<'a, 'b>(
             return Err(Ended::Close);
         }
     };
-    match admission::admit(shared, trace.tag, &route.path) {
-        Ok(slot) => Ok((key, trace, slot)),
+    let place = admission::admit(shared, trace.tag, &route.path)
+        .and_then(|slot| Ok((slot, admission::open(shared, trace.tag, &route.path, sockets)?)));
+    match place {
+        Ok((slot, open)) => Ok(Begun { key, trace, slot, open }),
         Err(why) => Err(deliver::unavailable(shared, client, &why, &trace)),
     }
 }
 
 pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Route) -> Ended {
-    let (key, mut trace, slot) = match begin(shared, client, request, route) {
+    let Begun { key, mut trace, slot, open: _open } = match begin(shared, client, request, route, &shared.sockets) {
         Ok(begun) => begun,
         Err(ended) => return ended,
     };
@@ -55,7 +69,7 @@ pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Ro
             }
             // A socket without a turn takes no place: each turn asks for its own.
             drop(slot);
-            session::run(shared, client, &opening, *link, trace.tag);
+            session::run(shared, client, &opening, *link, &trace);
             Ended::Close
         }
         Outcome::Won(id, Dialled::Answer(answer)) | Outcome::Refused(id, Dialled::Answer(answer)) => {

@@ -238,12 +238,14 @@ impl Snapshot {
             let at = sample.member("at")?.as_u64().filter(|&at| at <= now + SKEW)?;
             Some(Sample { at, windows: usage::windows(sample.member("windows"), at) })
         });
+        let mut samples: Vec<Sample> = samples.collect();
+        samples.sort_by_key(|sample| sample.at);
         Some(Snapshot {
             account: entry.member("account")?.as_str()?.into_owned(),
             reading: reading.filter(|_| taken_at > 0),
             asked_at: number("asked_at").unwrap_or(0),
             problem: entry.member("problem").and_then(|problem| Some(problem.as_str()?.chars().take(300).collect())),
-            samples: samples.collect(),
+            samples,
         })
     }
 

@@ -8,7 +8,7 @@ use crate::support::standin::behave::{Behave, Point};
 use crate::support::standin::gate::Gate;
 use crate::support::standin::record::Record;
 use crate::support::standin::script::{Kind, Script};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 const NAMES: [&str; 2] = ["alpha", "beta"];
@@ -76,7 +76,7 @@ fn an_exchange_from_its_place_to_its_end() {
     for (seen, step) in seen.iter().zip(&steps) {
         assert!(seen.starts_with(step.as_str()), "{seen} is not {step}");
     }
-    assert!(seen[8].ends_with(" end=whole"), "{}", seen[8]);
+    assert!(seen[8].ends_with(" end=whole phase=end"), "{}", seen[8]);
     let logs = behind.space.runtime_logs();
     let form = |line: &&str| line.contains(" committed ") && line.contains("] request=");
     assert!(logs.iter().flat_map(|log| log.lines()).any(|line| form(&line) && line.contains(" transport=http ")));
@@ -109,15 +109,22 @@ fn a_turn_on_a_socket_from_its_place_to_its_end() {
     client.text(FULL);
     client.read_events().expect("a turn");
     client.leave();
-    line(&behind, "exchange", &["profile=alpha turns=1 end=Client"]);
+    let turn = line(&behind, "exchange", &["profile=alpha status=101 attempts=1 commit_ms=", "end=whole phase=end"]);
+    assert!(!turn.contains("bytes=0 "), "{turn}");
+    // The socket has a line as well.
+    line(&behind, "exchange", &["profile=alpha status=101 attempts=1 total_ms=", "end=client phase=wait"]);
     let seen = told(&behind, &["profile_inflight", "committed", "terminal_event", "exchange"]);
     let steps = [
         "profile_inflight profile=alpha count=1 context=websocket_session event=acquire",
         "committed profile=alpha",
         "terminal_event profile=alpha event=Completed",
-        "exchange profile=alpha turns=1 end=Client",
+        "exchange profile=alpha status=101 attempts=1 commit_ms=",
+        "exchange profile=alpha status=101 attempts=1 total_ms=",
     ];
-    assert_eq!(seen, steps);
+    assert_eq!(seen.len(), steps.len(), "{seen:#?}");
+    for (seen, step) in seen.iter().zip(steps) {
+        assert!(seen.starts_with(step), "{seen} is not {step}");
+    }
 }
 
 #[test]
@@ -323,18 +330,52 @@ fn where_an_account_belongs() {
 fn more_than_all_workers_and_the_queue_take_is_refused() {
     let backend = backend();
     let behind = Behind::with_descriptors("queue", &NAMES, &backend, 3_000);
-    let mut silent: Vec<TcpStream> = Vec::new();
     let marked = || told(&behind, &["runtime_proxy_queue_overloaded"]).pop();
-    while silent.len() < 1_400 && marked().is_none() {
-        for _ in 0..50 {
-            let tcp = TcpStream::connect(behind.address).expect("it listens");
-            (&tcp).write_all(b"G").expect("it reads");
-            silent.push(tcp);
-        }
+    // All connect, and speak at once: within the time that one may wait in the queue.
+    let silent: Vec<TcpStream> =
+        (0..WORKERS).map(|_| TcpStream::connect(behind.address).expect("it listens")).collect();
+    let more: Vec<TcpStream> = (0..400).map(|_| TcpStream::connect(behind.address).expect("it listens")).collect();
+    for tcp in silent.iter().chain(&more) {
+        // One that was refused is closed.
+        let _ = (&mut &*tcp).write_all(b"G");
     }
     let line = until("a refusal", marked);
-    assert!(line.contains("reason=queue_full workers=1024"), "{line}");
-    assert!(silent.len() > 1_280, "it refused after {}", silent.len());
+    assert!(line.contains("transport=http reason=queue_full workers="), "{line}");
+    drop((silent, more));
+    until("it serves again", || (behind.ask_fresh("{}").status == 200).then_some(()));
+}
+
+/// Threads with default limits: for every lane, 512 sockets of the model, 128 others, and 64 to spare.
+const WORKERS: usize = 256 + 64 + 64 + 512 + 128 + 64;
+
+#[test]
+fn who_waits_for_a_worker_as_long_as_others_for_a_place_is_refused() {
+    let backend = backend();
+    let behind = Behind::with_descriptors("wait", &NAMES, &backend, 3_000);
+    let speak = || {
+        let tcp = TcpStream::connect(behind.address).expect("it listens");
+        (&tcp).write_all(b"G").expect("it reads");
+        tcp
+    };
+    let silent: Vec<TcpStream> = (0..WORKERS).map(|_| speak()).collect();
+    let mut late = speak();
+    let mut words = String::new();
+    let _ = late.read_to_string(&mut words);
+    assert!(words.starts_with("HTTP/1.1 503 "), "{words}");
+    let line = line(&behind, "runtime_proxy_queue_wait_exhausted", &["transport=http waited_ms="]);
+    assert!(line.contains(&format!("reason=workers_busy workers={WORKERS}")), "{line}");
     drop(silent);
     until("it serves again", || (behind.ask_fresh("{}").status == 200).then_some(()));
+}
+
+#[test]
+fn idle_sockets_of_the_model_keep_no_request_out() {
+    let backend = backend();
+    let behind = Behind::with_descriptors("idle", &NAMES, &backend, 3_000);
+    let open: Vec<Client> = (0..512).map(|_| behind.socket()).collect();
+    let answer = behind.client().upgrade(&behind.model("/responses"), &behind.headers()).expect("an answer");
+    assert_eq!(answer.status, 503);
+    line(&behind, "runtime_proxy_active_limit_reached", &["transport=websocket", "limit=512 reason=open_sockets"]);
+    answered(&behind.ask_fresh("{}"), "alpha");
+    drop(open);
 }

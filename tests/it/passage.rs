@@ -164,6 +164,7 @@ fn no_more_than_so_many_are_open() {
     client.send(asks(&behind, ""));
     assert!(client.head().starts_with("HTTP/1.1 503 "));
     assert_eq!(behind.space.marked("end=unavailable").len(), 1);
+    assert_eq!(behind.space.marked("runtime_proxy_active_limit_reached transport=websocket").len(), 1);
     pairs.pop();
     until("there is a place again", || {
         let mut client = behind.peer();

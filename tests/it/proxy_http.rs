@@ -3,6 +3,7 @@
 use super::support::behind::{Behind, PATIENCE, Peer, Wire, until};
 use super::support::standin::backend::Backend;
 use super::support::standin::behave::{Behave, Cut, Point, QuotaForm, Stage, Where};
+use super::support::standin::gate::Gate;
 use super::support::standin::record::{Finished, Record};
 use super::support::standin::script::{Kind, Script};
 use super::support::standin::token;
@@ -926,6 +927,38 @@ fn a_refused_login_of_another_account_never_reaches_codex() {
     backend.set("beta", Kind::Post, [Behave::ok()]);
     assert!(behind.ask(&mut behind.client(), b"{}").text().contains("Hello from beta."));
     behind.assert_nothing_left(2);
+}
+
+#[test]
+fn a_previous_response_is_found_in_a_chunked_body_too() {
+    let backend = backend();
+    let behind = Behind::start("chunked-owner", &NAMES, &backend);
+    behind.ask_fresh("{}");
+    let id = backend.of("alpha", &Kind::Post).pop().and_then(|record| record.response_id).expect("an id");
+    backend.set("alpha", Kind::Post, [Behave::quota_status()]);
+    let body = format!(r#"{{"model":"m","previous_response_id":"{id}","input":[]}}"#);
+    let (one, other) = body.split_at(body.len() / 2);
+    let head = behind.head("POST", &behind.model("/responses"), "Transfer-Encoding: chunked\r\n");
+    let mut client = behind.client();
+    client.send(format!("{head}{:x}\r\n{one}\r\n{:x}\r\n{other}\r\n0\r\n\r\n", one.len(), other.len()).as_bytes());
+    assert_eq!(client.response().expect("an answer").status, 429, "nobody but its owner may answer");
+    assert_eq!(backend.of("beta", &Kind::Post).len(), 0);
+}
+
+#[test]
+fn a_body_is_not_kept_while_its_answer_streams() {
+    let (backend, gate) = (backend(), Gate::new());
+    backend.set("alpha", Kind::Post, [Behave::ok().hold(&gate, Point::AfterDeltas(1))]);
+    let behind = Behind::start("body-kept", &NAMES, &backend);
+    let before = behind.memory();
+    let body = format!(r#"{{"model":"m","input":"{}"}}"#, "x".repeat(8 << 20));
+    let streams: Vec<_> = (0..8).map(|_| behind.begin(&body)).collect();
+    backend.wait_for("all are committed", PATIENCE, |records| {
+        records.iter().filter(|record| record.is("alpha", &Kind::Post) && record.output_began).count() == 8
+    });
+    until("the bodies are gone", || (behind.memory().saturating_sub(before) < 24 * 1024).then_some(()));
+    gate.open();
+    drop(streams);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::support::raw::{Client, Frame};
 use super::support::standin::backend::Backend;
 use super::support::standin::behave::{Behave, Cut, Point, QuotaForm, Say, Stage, StatusKey, Where};
 use super::support::standin::frame::{accept_key, close, frame};
+use super::support::standin::gate::Gate;
 use super::support::standin::record::{Finished, Record};
 use super::support::standin::script::{Kind, Script};
 use std::time::{Duration, Instant};
@@ -672,6 +673,50 @@ fn a_turn_whose_owner_opens_no_socket_is_sent_away_four_times() {
         }
     }
     assert_eq!(behind.space.marked("websocket_bounce profile=beta reason=owner").len(), 4);
+}
+
+#[test]
+fn a_login_that_is_refused_again_after_a_refresh_is_not_refreshed_again() {
+    let backend = backend();
+    backend.set("alpha", Kind::Turn, [Behave::quota_event()]);
+    backend.set("beta", Kind::Turn, [Behave::unauthorized()]);
+    let behind = Behind::start("storm", &NAMES, &backend);
+    let mut client = behind.socket();
+    client.text(FULL);
+    let events = client.read_events().expect("the backend's own words");
+    assert!(events.iter().any(|event| event.contains("usage_limit_reached")), "{events:?}");
+    let refreshes = backend.records().iter().filter(|record| record.kind == Kind::Token).count();
+    assert_eq!((refreshes, turns(&backend, "beta").len()), (1, 2));
+}
+
+#[test]
+fn first_turns_of_new_sessions_spread_whenever_their_sockets_were_opened() {
+    let (backend, gate) = (backend(), Gate::new());
+    for name in NAMES {
+        backend.set(name, Kind::Turn, [Behave::ok().hold(&gate, Point::AfterDeltas(1))]);
+    }
+    let behind = Behind::start("spread", &NAMES, &backend);
+    let mut sockets: Vec<Client> = (0..24)
+        .map(|n| {
+            let mut client = behind.client();
+            let session = format!("session-{n}");
+            let headers = [behind.fresh_headers(), vec![("session-id", session.as_str())]].concat();
+            assert_eq!(client.upgrade(&behind.model("/responses"), &headers).expect("an answer").status, 101);
+            client
+        })
+        .collect();
+    for (n, client) in sockets.iter_mut().enumerate() {
+        client.text(FULL);
+        backend.wait_for("a turn", PATIENCE, |records| {
+            records.iter().filter(|record| record.kind == Kind::Turn && record.output_began).count() > n
+        });
+    }
+    // Eight each, before one has more than eight.
+    assert_eq!(NAMES.map(|name| turns(&backend, name).len()), [16, 8]);
+    gate.open();
+    for client in &mut sockets {
+        assert!(client.read_events().is_ok());
+    }
 }
 
 // Breaks

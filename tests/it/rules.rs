@@ -71,6 +71,10 @@ const RULES: &[Rule] = &[
         ("proxy/limits.rs", "nonsense_is_the_default_and_giants_are_clamped"), ("limits", "nonsense_is_as_if_it_were_not_said"), &[]),
     rule(("S-56", "more than all workers and the queue take is refused"), "proxy/listener.rs",
         ("proxy/listener.rs", "one_more_connection"), ("markers", "more_than_all_workers_and_the_queue_take_is_refused"), &["runtime_proxy_queue_overloaded"]),
+    rule(("S-56", "who waits for a worker as long as others for a place is refused"), "proxy/listener.rs",
+        ("proxy/listener.rs", "one_more_connection"), ("markers", "who_waits_for_a_worker_as_long_as_others_for_a_place_is_refused"), &["runtime_proxy_queue_wait_exhausted"]),
+    rule(("S-56", "idle sockets keep nobody out"), "proxy/sockets.rs",
+        ("proxy/sockets.rs", "no_more_than_so_many"), ("markers", "idle_sockets_of_the_model_keep_no_request_out"), &["runtime_proxy_active_limit_reached"]),
     rule(("S-56", "so many attempts, none begun after so long"), "proxy/budget.rs",
         ("proxy/budget.rs", "ends_by_count_and_by_time"), ("markers", "twelve_attempts_are_enough"), &["precommit_budget_exhausted"]),
     rule(("S-56", "one attempt leaves time for the next"), "proxy/budget.rs",
@@ -214,6 +218,7 @@ fn the_lines_of_0_2_38_are_still_written() {
     let journal = read("src/proxy/journal.rs");
     let known = [
         "runtime_proxy_queue_overloaded",
+        "runtime_proxy_queue_wait_exhausted",
         "runtime_proxy_active_limit_reached",
         "runtime_proxy_lane_limit_reached",
         "runtime_proxy_overload_backoff",

@@ -1,21 +1,38 @@
 use super::*;
+use crate::quota::Window;
 use crate::state::scratch::Scratch;
 
 const A: ProfileId = ProfileId(0);
 const B: ProfileId = ProfileId(1);
 const QUOTA: Trouble = Trouble::Quota { resets_at: None, retry_after: None };
 
-fn ledger(scratch: &Scratch) -> Ledger {
-    let accounts = ["a".to_owned(), "b".to_owned()];
-    Ledger::new(&accounts, A, Share::open(&scratch.config()))
+fn account(name: &str) -> Account {
+    Account { id: Some(name.to_owned()), seat: name.to_owned() }
 }
+
+fn ledger(scratch: &Scratch) -> Ledger {
+    Ledger::new(vec![account("a"), account("b")], A, Share::open(&scratch.config()))
+}
+
+/// What all runs know to be wrong with it.
+fn marks(ledger: &Ledger, id: ProfileId) -> Marks {
+    ledger.share.marks(ledger.seat(id).unwrap(), clock::unix())
+}
+
+/// A usage call that says ready, so many seconds from now.
+fn ready(seconds: u64) -> Reading {
+    let windows = vec![Window { length: 18_000, used_percent: Some(10.0), resets_at: None }];
+    Reading { windows, taken_at: clock::unix() + seconds, ..Reading::default() }
+}
+
+const MOMENT: Duration = Duration::from_millis(2);
 
 #[test]
 fn another_profile_becomes_the_current_one_when_the_one_before_cannot_serve() {
     let scratch = Scratch::new("current");
     let ledger = ledger(&scratch);
     assert_eq!(ledger.commit(B, None).before, None, "an owner's chain moves nobody else");
-    ledger.record(A, &QUOTA, Lane::Responses, 0);
+    ledger.record(&ledger.ask_about(A), &QUOTA, Lane::Responses, 0);
     assert_eq!(ledger.commit(A, None).before, None, "it serves, whatever was said of it");
     assert_eq!(ledger.commit(B, None).before, Some(A));
     assert_eq!(ledger.commit(B, None).before, None);
@@ -26,18 +43,20 @@ fn another_profile_becomes_the_current_one_when_the_one_before_cannot_serve() {
 fn what_the_backend_says_of_a_quota_ends_older_marks_only() {
     let scratch = Scratch::new("has-quota");
     let ledger = ledger(&scratch);
-    let marks = || ledger.ask_about(A).marks;
+    let marks = || marks(&ledger, A);
     let usable = || ledger.lock().health[0].usable(0, clock::now());
-    ledger.record(A, &QUOTA, Lane::Responses, 0);
+    ledger.record(&ledger.ask_about(A), &QUOTA, Lane::Responses, 0);
     std::thread::sleep(Duration::from_millis(2));
     let asked = ledger.ask_about(A);
-    assert!(asked.marks.quota_until.is_some() && usable() != Usable::Yes);
-    ledger.has_quota(&asked);
+    // What is counted comes later than what is refused.
+    ledger.has_quota(&asked, &ready(59));
+    assert!(marks().quota_until.is_some() && usable() != Usable::Yes);
+    ledger.has_quota(&asked, &ready(61));
     assert_eq!((marks(), usable()), (Marks::default(), Usable::Yes));
     std::thread::sleep(Duration::from_millis(2));
     // A refusal came while the question was on its way.
-    ledger.record(A, &QUOTA, Lane::Responses, 0);
-    ledger.has_quota(&asked);
+    ledger.record(&ledger.ask_about(A), &QUOTA, Lane::Responses, 0);
+    ledger.has_quota(&asked, &ready(61));
     assert!(marks().quota_until.is_some() && usable() != Usable::Yes);
 }
 
@@ -45,20 +64,114 @@ fn what_the_backend_says_of_a_quota_ends_older_marks_only() {
 fn another_account_in_a_profile_inherits_nothing() {
     let scratch = Scratch::new("reseat");
     let ledger = ledger(&scratch);
-    ledger.record(A, &QUOTA, Lane::Responses, 0);
+    ledger.record(&ledger.ask_about(A), &QUOTA, Lane::Responses, 0);
     ledger.hold(A, Some(clock::now() + Duration::from_secs(60)));
     let old = ledger.enter(A);
-    ledger.reseat(A, "a, of another account");
-    assert_eq!((ledger.ask_about(A).marks, ledger.inflight(A)), (Marks::default(), 0));
+    ledger.reseat(A, account("another"));
+    assert_eq!((marks(&ledger, A), ledger.inflight(A)), (Marks::default(), 0));
     assert!(ledger.hold(A, Some(clock::now() + Duration::from_secs(60))), "it was not held any more");
     // What was in progress under the old one ends there.
     let new = ledger.enter(A);
     drop(old);
     assert_eq!(ledger.inflight(A), 1);
     drop(new);
-    ledger.reseat(A, "a");
-    assert!(ledger.ask_about(A).marks.quota_until.is_some(), "the old one is still out");
+    ledger.reseat(A, account("a"));
+    assert!(marks(&ledger, A).quota_until.is_some(), "the old one is still out");
     assert_eq!(ledger.inflight(A), 0);
+}
+
+#[test]
+fn what_befalls_the_account_before_says_nothing_of_the_present_one() {
+    let scratch = Scratch::new("before");
+    let ledger = ledger(&scratch);
+    let old = ledger.enter(A);
+    ledger.reseat(A, account("another"));
+    ledger.record(&old, &QUOTA, Lane::Responses, 7);
+    assert_eq!(marks(&ledger, A), Marks::default());
+    ledger.record(&ledger.ask_about(A), &QUOTA, Lane::Responses, 7);
+    std::thread::sleep(MOMENT);
+    ledger.succeed(&old, Lane::Responses, None);
+    assert!(marks(&ledger, A).quota_until.is_some(), "nor does its success");
+}
+
+#[test]
+fn a_success_clears_each_mark_that_is_older() {
+    let scratch = Scratch::new("clears");
+    let ledger = ledger(&scratch);
+    let (unix, seat) = (clock::unix(), ledger.seat(A).unwrap());
+    ledger.share.mark_quota(seat, unix + 500_000, unix);
+    ledger.share.mark_transport(seat, unix + 15, unix);
+    let serving = ledger.enter(A);
+    // One of them grew meanwhile.
+    ledger.share.mark_transport(seat, unix + 30, unix);
+    ledger.succeed(&serving, Lane::Responses, None);
+    assert_eq!(marks(&ledger, A), Marks { transport_until: Some(unix + 30), ..Marks::default() });
+    // Marks that ran out in the middle keep the others no longer.
+    ledger.share.mark_quota(seat, unix + 500_000, unix);
+    let ended = ledger.share.marks(seat, unix + 31);
+    assert_eq!(ended, Marks { quota_until: Some(unix + 500_000), ..Marks::default() });
+    ledger.succeed(&ledger.enter(A), Lane::Responses, None);
+    assert_eq!(marks(&ledger, A), Marks::default());
+}
+
+#[test]
+fn what_is_about_a_request_says_nothing_of_the_account() {
+    let scratch = Scratch::new("request");
+    let ledger = ledger(&scratch);
+    for trouble in [Trouble::ForeignContent, Trouble::UnknownResponse] {
+        ledger.record(&ledger.ask_about(A), &Trouble::Transport, Lane::Responses, 0);
+        std::thread::sleep(MOMENT);
+        let serving = ledger.enter(A);
+        std::thread::sleep(MOMENT);
+        ledger.record(&ledger.ask_about(A), &trouble, Lane::Responses, 0);
+        ledger.succeed(&serving, Lane::Responses, None);
+        assert_eq!(marks(&ledger, A), Marks::default(), "{trouble:?}");
+    }
+}
+
+#[test]
+fn one_break_that_ends_many_exchanges_counts_once() {
+    let scratch = Scratch::new("break");
+    let ledger = ledger(&scratch);
+    let five: Vec<Serving> = (0..5).map(|_| ledger.enter(A)).collect();
+    let waits: Vec<_> = five
+        .iter()
+        .map(|serving| {
+            std::thread::sleep(MOMENT);
+            ledger.record(serving, &Trouble::Transport, Lane::Responses, 0).unwrap().backoff
+        })
+        .collect();
+    assert_eq!(waits, [Some(Backoff::Transport(Duration::from_secs(15))); 5]);
+    assert_eq!(ledger.lock().health[0].penalty(Lane::Responses, clock::now()), 4);
+    let next = ledger.enter(A);
+    let recorded = ledger.record(&next, &Trouble::Transport, Lane::Responses, 0).unwrap();
+    assert_eq!(
+        recorded.backoff,
+        Some(Backoff::Transport(Duration::from_secs(30))),
+        "what began after it is another one"
+    );
+}
+
+#[test]
+fn who_is_out_by_what_others_say_is_no_longer_the_current_one() {
+    let scratch = Scratch::new("others-say");
+    let (one, two) = (ledger(&scratch), ledger(&scratch));
+    two.record(&two.ask_about(A), &QUOTA, Lane::Responses, 0);
+    assert_eq!(one.commit(B, None).before, Some(A));
+}
+
+#[test]
+fn who_is_at_its_cap_is_no_alternative() {
+    let scratch = Scratch::new("cap");
+    let ledger = ledger(&scratch);
+    let wallet = Wallet::new((0..2).map(|n| scratch.path(&n.to_string())));
+    let ask = Ask { tried: vec![A], ..Ask::default() };
+    let busy: Vec<Serving> = (1..select::HARD_CAP).map(|_| ledger.enter(B)).collect();
+    assert!(ledger.has_alternative(&ask, A, &wallet));
+    let last = ledger.enter(B);
+    assert!(!ledger.has_alternative(&ask, A, &wallet));
+    assert_eq!(ledger.select(&ask, Lane::Responses, &wallet), Decision::Refuse);
+    drop((busy, last));
 }
 
 #[test]
@@ -110,12 +223,12 @@ fn a_session_bounces_four_times_until_it_is_answered() {
 fn figures_of_selection() {
     use crate::proxy::affinity::{MAX_RESPONSES, MAX_SESSIONS, MAX_TURN_STATES};
     let scratch = Scratch::new("figures");
-    let accounts: Vec<String> = (0..10).map(|n| format!("account-{n}")).collect();
-    let ledger = Ledger::new(&accounts, A, Share::open(&scratch.config()));
+    let accounts = (0..10).map(|n| account(&format!("account-{n}"))).collect();
+    let ledger = Ledger::new(accounts, A, Share::open(&scratch.config()));
     let wallet = Wallet::new((0..10).map(|n| scratch.path(&n.to_string())));
     let inside: Vec<Serving> = (0..40).map(|n| ledger.enter(ProfileId(n % 10))).collect();
-    ledger.record(A, &QUOTA, Lane::Responses, 0);
-    ledger.record(B, &Trouble::Transport, Lane::Responses, 0);
+    ledger.record(&ledger.ask_about(A), &QUOTA, Lane::Responses, 0);
+    ledger.record(&ledger.ask_about(B), &Trouble::Transport, Lane::Responses, 0);
     let rounds = 100_000_u32;
     let measure = |what: &str, work: &dyn Fn(u32)| {
         let best = (0..5).map(|_| {

@@ -112,6 +112,9 @@ impl Session<'_> {
             }
         } else {
             self.io.to_client.push(raw);
+            if let Some((_, progress)) = &mut self.lap {
+                progress.bytes += raw.len() as u64;
+            }
             if let Turn::Open { last } = &mut self.turn {
                 *last = clock::now();
                 if let Some(event) = self.judged.clone() {
@@ -148,8 +151,14 @@ impl Session<'_> {
             return;
         };
         let mut waiting = *waiting;
-        self.io.to_client.push(&waiting.release());
+        let held = waiting.release();
+        self.io.to_client.push(&held);
         self.io.to_client.push(&waiting.message_bytes);
+        if let Some((_, progress)) = &mut self.lap {
+            let now = clock::now();
+            (progress.committed, progress.first) = (Some(now), Some(now));
+            progress.bytes = (held.len() + waiting.message_bytes.len()) as u64;
+        }
         let id = self.link.id;
         record::commit(self.shared, self.tag, id, self.opening.session, true);
         if let Some(response) = waiting.response_id {
@@ -180,10 +189,11 @@ impl Session<'_> {
                 }
             }
             // Too late for this turn, in time for the next.
-            Event::Trouble(trouble) => record::trouble(self.shared, self.tag, self.link.id, trouble, self.link.token),
+            Event::Trouble(trouble) => self.record(trouble),
             _ => {}
         }
         self.link.turns += 1;
+        self.lap_ends("whole");
         self.place = None;
         self.turn = Turn::Idle;
     }

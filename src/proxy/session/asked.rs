@@ -4,9 +4,10 @@ use super::trouble::Another;
 use super::{Over, Session, ends_its_frame, opcode};
 use crate::proxy::admission;
 use crate::proxy::affinity::Key;
+use crate::proxy::deliver::{Progress, Trace};
 use crate::proxy::journal::Marker;
 use crate::proxy::route::Lane;
-use crate::proxy::select::{Ask, Decision, Why};
+use crate::proxy::select::{Ask, Decision, HARD_CAP, Why};
 use crate::proxy::turn::{self, Asking, Turn, Waiting};
 use crate::sys::clock;
 use crate::wire::frame::{self, Opcode};
@@ -66,6 +67,11 @@ impl Session<'_> {
         let waiting = Waiting::new(previous.is_none().then(|| asking.raw.clone()), clock::now());
         self.turn = Turn::Waiting(Box::new(waiting));
         self.tag = self.shared.tag(Lane::WebSocket);
+        let mut trace = Trace::new(self.tag);
+        trace.attempts = 1;
+        self.lap = Some((trace, Progress::default()));
+        // Before its own work counts.
+        let is_elsewhere = owner.is_none() && previous.is_none() && (self.is_out() || self.is_better_elsewhere());
         match admission::admit(self.shared, self.tag, &self.opening.route.path) {
             Ok(slot) => {
                 let id = self.link.id;
@@ -73,6 +79,10 @@ impl Session<'_> {
                 let (name, count) = (self.shared.name(id), self.shared.ledger.inflight(id));
                 let fields = format_args!("profile={name} count={count} context=websocket_session event=acquire");
                 self.shared.journal.note(Marker::Inflight, fields);
+                if count > HARD_CAP {
+                    let fields = format_args!("profile={name} hard_limit={HARD_CAP}");
+                    self.shared.journal.mark(self.tag, Marker::InflightSaturated, fields);
+                }
             }
             Err(why) => {
                 self.io.to_client.push(&refusal(&why));
@@ -81,7 +91,7 @@ impl Session<'_> {
         }
         let better = match owner {
             Some(owner) if owner != self.link.id => Some(Ask { owner: Some(owner), ..Ask::default() }),
-            None if previous.is_none() && self.is_out() => Some(Ask { movable: true, ..Ask::default() }),
+            None if is_elsewhere => Some(Ask { movable: true, ..Ask::default() }),
             _ => None,
         };
         if let Some(mut ask) = better {
@@ -110,6 +120,19 @@ impl Session<'_> {
             turn::leave_out_turn_state(&mut message);
         }
         self.io.to_upstream.push(&message);
+    }
+
+    /// The first turn of a session that is nobody's yet is fresh work, whoever was free when its socket was opened.
+    fn is_better_elsewhere(&self) -> bool {
+        let is_bound = |session| self.shared.ledger.owner(Key::Session(session)).is_some();
+        if self.link.turns > 0 || self.opening.session.is_some_and(is_bound) {
+            return false;
+        }
+        let ask = Ask { movable: true, ..Ask::default() };
+        match self.shared.ledger.select(&ask, Lane::WebSocket, &self.shared.wallet) {
+            Decision::Use(id, why) => id != self.link.id && why != Why::LastResort,
+            Decision::Refuse => false,
+        }
     }
 
     /// This link's profile has become unusable since it was opened, and somebody else is there.

@@ -48,7 +48,7 @@ impl Session<'_> {
             Turn::Open { .. } => {
                 let name = self.shared.name(self.link.id);
                 self.shared.journal.mark(self.tag, Marker::StreamReadError, format_args!("profile={name}"));
-                record::trouble(self.shared, self.tag, self.link.id, &Trouble::Transport, self.link.token);
+                self.record(&Trouble::Transport);
                 Err(Over::Upstream)
             }
             Turn::Idle | Turn::Asking(_) => Err(Over::Upstream),
@@ -61,11 +61,13 @@ impl Session<'_> {
         let id = self.link.id;
         let (trouble, renewed) = self.settled(trouble);
         if !renewed {
-            record::trouble(self.shared, self.tag, id, &trouble, self.link.token);
+            self.record(&trouble);
         }
         let trouble = &trouble;
         let Turn::Waiting(waiting) = &mut self.turn else { return Ok(()) };
-        if !renewed {
+        if renewed {
+            waiting.renewed.push(id);
+        } else {
             waiting.tried.push(id);
         }
         let said = [waiting.held.as_slice(), message].concat();
@@ -101,8 +103,19 @@ impl Session<'_> {
         self.pass_on(trouble)
     }
 
-    /// A refused login is refreshed, where that is ours to do; true when the same account can be asked again.
+    /// What the log and the memory take of a turn that its profile did not serve.
+    pub(super) fn record(&self, trouble: &Trouble) {
+        if let Some((_, serving)) = &self.place {
+            record::trouble(self.shared, self.tag, serving, trouble, self.link.token);
+        }
+    }
+
+    /// A refused login is refreshed, where that is ours to do; true when the same account can be asked again, which is once
+    /// in a turn.
     fn settled(&self, trouble: &Trouble) -> (Trouble, bool) {
+        if matches!(&self.turn, Turn::Waiting(waiting) if waiting.renewed.contains(&self.link.id)) {
+            return (trouble.clone(), false);
+        }
         let credential = self.shared.wallet.credential(self.link.id);
         let (Trouble::Unauthorized, Ok(credential)) = (trouble, credential) else { return (trouble.clone(), false) };
         if credential.fingerprint != self.link.token {
@@ -128,6 +141,7 @@ impl Session<'_> {
                     format_args!("profile={} refusal=true", self.shared.name(id)),
                 );
                 self.io.to_client.push(&said);
+                self.lap_ends("refused");
                 if *trouble == Trouble::Transport { Err(Over::Upstream) } else { Ok(()) }
             }
             None => Err(Over::Upstream),
@@ -149,6 +163,9 @@ impl Session<'_> {
     pub(super) fn another(&mut self, ask: &mut Ask) -> Result<Another, Over> {
         let mut attempts = 0;
         let outcome = dial::open(self.shared, self.client, self.opening, ask, self.tag, &mut attempts);
+        if let Some((trace, _)) = &mut self.lap {
+            trace.attempts += attempts;
+        }
         if let Turn::Waiting(waiting) = &mut self.turn {
             waiting
                 .tried

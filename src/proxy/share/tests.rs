@@ -81,7 +81,7 @@ fn marks_are_common_and_end() {
     assert_eq!(marks(NOW + 15), Marks { transport_until: None, ..all });
     assert_eq!(marks(NOW + 100), Marks { refused: Some(7), ..Marks::default() });
     assert_eq!(two.marks(two.seat("second"), NOW), Marks::default());
-    two.clear(main);
+    two.clear(main, two.marked(main));
     assert_eq!(one.marks(main, NOW), Marks::default());
     // They outlive those who made them.
     one.mark_quota(main, NOW + 100, NOW);
@@ -103,11 +103,11 @@ fn absurd_moments_and_jumping_clocks() {
         (u64::MAX, u64::MAX, None),
     ];
     for (until, now, expected) in table {
-        share.clear(main);
+        share.clear(main, share.marked(main));
         share.mark_quota(main, until, now);
         assert_eq!(share.marks(main, now).quota_until, expected, "{until} {now}");
     }
-    share.clear(main);
+    share.clear(main, share.marked(main));
     share.mark_quota(main, NOW + 100, NOW);
     assert_eq!(share.marks(main, 0).quota_until, None, "the clock went back to 1970: not believed");
     share.mark_quota(main, 20, 0);
@@ -215,7 +215,7 @@ fn exercise(share: &Share, round: usize) {
         assert!(marks.quota_until.is_none_or(|until| until > NOW && until <= NOW + MAX_QUOTA), "{round}");
         share.mark_quota(seat, NOW + 60, NOW);
         share.mark_transport(seat, NOW + 60, NOW);
-        share.clear(seat);
+        share.clear(seat, share.marked(seat));
         share.sweep();
         drop(guard);
     }
@@ -285,7 +285,7 @@ fn figures_of_share() {
         }),
     );
     measure("enter and leave", Box::new(|| drop(share.enter(seats[0], NOW))));
-    measure("clear", Box::new(|| share.clear(seats[0])));
+    measure("clear", Box::new(|| share.clear(seats[0], share.marked(seats[0]))));
     let rounds = 20;
     let began = clock::now();
     (0..rounds).for_each(|_| share.sweep());

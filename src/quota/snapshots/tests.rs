@@ -147,3 +147,17 @@ fn the_pace_is_what_was_used_up_in_the_last_hour() {
         "an hour, and one before it"
     );
 }
+
+#[test]
+fn samples_out_of_order_are_put_in_order() {
+    let sample = |at: u64, used: f64| {
+        let windows = usage::written_windows(&[window(WEEK, used, NOW + 9_999)]).compact();
+        format!(r#"{{"at":{at},"windows":{windows}}}"#)
+    };
+    let samples = [sample(NOW - 60, 12.0), sample(NOW - 1_860, 10.0), sample(NOW - 960, 11.0)].join(",");
+    let text = format!(
+        r#"{{"version":1,"profiles":{{"a":{{"account":"x","asked_at":0,"taken_at":{NOW},"usage":null,"samples":[{samples}]}}}}}}"#
+    );
+    let pace = known(&Snapshots::parse(text.as_bytes(), NOW)).pace(WEEK, NOW).expect("a pace");
+    assert!((pace - 2.0 * 3_600.0 / 1_860.0).abs() < 1e-9, "{pace}");
+}
