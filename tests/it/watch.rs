@@ -109,3 +109,26 @@ fn without_a_keyboard_it_lives_until_ctrl_c() {
     tmux.send_keys(&["C-c"]);
     tmux.wait_for("ended: 0", SOON);
 }
+
+#[test]
+fn a_size_that_no_screen_has_is_no_panic() {
+    let world = World::healthy(&["first", "second"]);
+    for number in [u32::MAX.into(), u64::MAX] {
+        let number = number.to_string();
+        for args in [
+            &["quota", "--all", "--once"][..],
+            &["quota", "--once"],
+            &["why"],
+            &["profile", "list"],
+            &["doctor", "--runtime"],
+        ] {
+            let run = world.space.prodex(args).env("PRODEX_TERM_COLUMNS", &number).env("PRODEX_TERM_LINES", &number);
+            assert_eq!(run.at_most(PATIENCE).output().code(), 0, "{args:?}");
+        }
+        let sizes = format!("PRODEX_TERM_COLUMNS={number} PRODEX_TERM_LINES={number}");
+        let tmux = world.shell(&format!("{sizes} \"$prodex\" quota --all"));
+        tmux.wait_for("[ Quota Watch ] ===", PATIENCE);
+        tmux.send_keys(&["q"]);
+        tmux.wait_for("ended: 0", SOON);
+    }
+}
