@@ -1,19 +1,26 @@
 //! The terminal as a screen of its own: keys without Enter, no echo, no cursor, the alternate buffer; put back as it was on
-//! every way out, a panic and a signal included. Knows neither keys nor what is drawn.
+//! every way out, a panic and a signal included. Never waits for a terminal that takes nothing. Knows neither keys nor what is
+//! drawn.
 
 use super::poll::{self, Watch};
-use super::signal;
-use std::fs::File;
+use super::{clock, signal};
+use std::cell::Cell;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Alternate buffer, no cursor, and no wrapping: a character that is wider than we think must not shift all lines.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?7l";
-const LEAVE: &[u8] = b"\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l";
+/// The first of it ends a picture that was begun (`?2026h`).
+const LEAVE: &[u8] = b"\x1b[?2026l\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l";
+/// A terminal that takes no byte for so long stands still: held with Ctrl+S, or nobody reads it. What is not written by then is
+/// given up, so that keys are heard meanwhile and an end is one.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How the terminal was, while it is not.
 static BEFORE: Mutex<Option<libc::termios>> = Mutex::new(None);
@@ -55,6 +62,9 @@ pub struct Screen {
     bell: Bell,
     /// Where keys come from, while stdin is a terminal.
     keys: Option<File>,
+    out: File,
+    /// The terminal took everything so far, [`ENTER`] first.
+    whole: Cell<bool>,
 }
 
 impl Screen {
@@ -66,14 +76,15 @@ impl Screen {
         bell.set_nonblocking(true)?;
         let stdin = io::stdin();
         let keys = stdin.is_terminal().then(|| stdin.as_fd().try_clone_to_owned()).transpose()?.map(File::from);
-        let screen = Screen { signals, rung, bell: Bell(Arc::new(bell)), keys };
+        let bell = Bell(Arc::new(bell));
+        let screen = Screen { signals, rung, bell, keys, out: terminal()?, whole: Cell::new(false) };
         // The message of a panic belongs on the screen that stays.
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             leave();
             hook(info);
         }));
-        screen.enter()?;
+        screen.enter();
         Ok(screen)
     }
 
@@ -81,17 +92,20 @@ impl Screen {
         self.bell.clone()
     }
 
-    fn enter(&self) -> io::Result<()> {
+    fn enter(&self) {
         if self.keys.is_some() {
             set_keys();
         }
         ENTERED.store(true, Ordering::SeqCst);
-        write(ENTER)
+        self.whole.set(false);
     }
 
-    /// All of it in one write.
-    pub fn draw(&self, bytes: &[u8]) -> io::Result<()> {
-        write(bytes)
+    /// Whether the terminal took all of it. False: a signal came meanwhile, or it stands still; nobody knows what it shows then.
+    pub fn draw(&self, bytes: &[u8]) -> io::Result<bool> {
+        let start = if self.whole.get() { &[] } else { ENTER };
+        let whole = write(&self.out, &[start, bytes].concat(), Watch::new(&self.signals).read(true))?;
+        self.whole.set(whole);
+        Ok(whole)
     }
 
     /// Until something happens, or `deadline`.
@@ -123,10 +137,10 @@ impl Screen {
     }
 
     /// Gives the terminal back and sleeps until the shell says to go on.
-    pub fn suspend(&self) -> io::Result<()> {
+    pub fn suspend(&self) {
         leave();
         signal::suspend();
-        self.enter()
+        self.enter();
     }
 }
 
@@ -147,13 +161,18 @@ impl Drop for Screen {
 
 /// As it was before; once.
 fn leave() {
-    if ENTERED.swap(false, Ordering::SeqCst) {
-        let _ = write(LEAVE);
-        let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(before) = before {
-            // SAFETY: a live termios that tcgetattr filled.
-            unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, &raw const before) };
-        }
+    if !ENTERED.swap(false, Ordering::SeqCst) {
+        return;
+    }
+    let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(mut mode) = before {
+        // Ends what Ctrl+S holds: the last words are to come through.
+        mode.c_iflag &= !libc::IXON;
+        set_mode(&mode);
+    }
+    let _ = terminal().and_then(|out| write(&out, LEAVE, Watch::nothing()));
+    if let Some(mode) = before {
+        set_mode(&mode);
     }
 }
 
@@ -169,24 +188,38 @@ fn set_keys() {
     mode.c_lflag &= !(libc::ICANON | libc::ECHO);
     mode.c_cc[libc::VMIN] = 1;
     mode.c_cc[libc::VTIME] = 0;
-    // SAFETY: as above.
-    unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, &raw const mode) };
+    set_mode(&mode);
 }
 
-/// Past std's line buffer, which would cut a picture into pieces.
-fn write(mut bytes: &[u8]) -> io::Result<()> {
-    let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+fn set_mode(mode: &libc::termios) {
+    // SAFETY: the pointer is to a live termios.
+    unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, &raw const *mode) };
+}
+
+/// The terminal that stdout is, past std's line buffer, which would cut a picture into pieces. Opened anew, so that not to block
+/// is our own affair and not that of everybody who has it open; where that is not allowed, as it is.
+fn terminal() -> io::Result<File> {
+    let own = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open("/dev/fd/1");
+    own.or_else(|_| io::stdout().as_fd().try_clone_to_owned().map(File::from))
+}
+
+/// Whether all of it was taken: see [`PATIENCE`]; `wake` ends it as well.
+fn write(mut out: &File, mut bytes: &[u8], wake: Watch) -> io::Result<bool> {
+    let mut until = clock::now() + PATIENCE;
     while !bytes.is_empty() {
-        match stdout.write(bytes) {
+        let mut set = [Watch::new(out).write(true), wake];
+        if !poll::wait(&mut set, Some(until))? || set[1].readable() || clock::now() >= until {
+            return Ok(false);
+        }
+        match out.write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(taken) => bytes = bytes.get(taken..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Another program left the terminal non-blocking.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                poll::wait(&mut [Watch::new(&stdout).write(true)], None)?;
+            Ok(taken) => {
+                bytes = bytes.get(taken..).unwrap_or_default();
+                until = clock::now() + PATIENCE;
             }
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(true)
 }

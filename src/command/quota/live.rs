@@ -29,8 +29,10 @@ pub fn run(feed: &Arc<Feed>, kind: Kind) -> Outcome {
     loop {
         let (width, height) = (terminal::width(), terminal::height());
         let frame = frame(feed, kind, from, height, Look { width, ..super::look() });
-        if let Some(bytes) = picture.change(&frame.lines, width, height) {
-            screen.draw(&bytes)?;
+        if let Some(bytes) = picture.change(&frame.lines, width, height)
+            && !screen.draw(&bytes)?
+        {
+            picture = Picture::default();
         }
         from = frame.first;
         if !started {
@@ -50,7 +52,7 @@ pub fn run(feed: &Arc<Feed>, kind: Kind) -> Outcome {
             }
             Event::Resized => picture = Picture::default(),
             Event::Suspended => {
-                screen.suspend()?;
+                screen.suspend();
                 picture = Picture::default();
             }
             Event::Interrupted | Event::Closed => return Ok(0),
