@@ -12,6 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Alternate buffer, no cursor, and no wrapping: a character that is wider than we think must not shift all lines.
@@ -42,6 +43,8 @@ pub enum Event {
     Suspended,
     /// Somebody called [`Bell::ring`].
     Rung,
+    /// Another thread panicked, with these words.
+    Broken(String),
     Timeout,
 }
 
@@ -65,6 +68,8 @@ pub struct Screen {
     out: File,
     /// The terminal took everything so far, [`ENTER`] first.
     whole: Cell<bool>,
+    /// Of the first panic in another thread.
+    broken: Arc<Mutex<Option<String>>>,
 }
 
 impl Screen {
@@ -77,19 +82,31 @@ impl Screen {
         let stdin = io::stdin();
         let keys = stdin.is_terminal().then(|| stdin.as_fd().try_clone_to_owned()).transpose()?.map(File::from);
         let bell = Bell(Arc::new(bell));
-        let screen = Screen { signals, rung, bell, keys, out: terminal()?, whole: Cell::new(false) };
-        // The message of a panic belongs on the screen that stays.
-        let hook = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            leave();
-            hook(info);
-        }));
+        let broken = Arc::default();
+        let screen = Screen { signals, rung, bell, keys, out: terminal()?, whole: Cell::new(false), broken };
+        screen.catch_panics();
         screen.enter();
         Ok(screen)
     }
 
     pub fn bell(&self) -> Bell {
         self.bell.clone()
+    }
+
+    /// The message of a panic belongs on the screen that stays. Only the thread that draws may give the terminal back: it would
+    /// draw on behind another one's back.
+    fn catch_panics(&self) {
+        let (bell, broken, drawing) = (self.bell(), Arc::clone(&self.broken), thread::current().id());
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if thread::current().id() == drawing {
+                leave();
+                hook(info);
+                return;
+            }
+            broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| info.to_string());
+            bell.ring();
+        }));
     }
 
     fn enter(&self) {
@@ -133,7 +150,8 @@ impl Screen {
             });
         }
         while matches!((&self.rung).read(&mut bytes), Ok(256)) {}
-        Ok(Event::Rung)
+        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(broken.map_or(Event::Rung, Event::Broken))
     }
 
     /// Gives the terminal back and sleeps until the shell says to go on.
@@ -222,4 +240,28 @@ fn write(mut out: &File, mut bytes: &[u8], wake: Watch) -> io::Result<bool> {
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_elsewhere_is_told_to_the_thread_that_draws() {
+        let (signals, _other) = UnixStream::pair().unwrap();
+        let (rung, bell) = UnixStream::pair().unwrap();
+        rung.set_nonblocking(true).unwrap();
+        let (bell, out) = (Bell(Arc::new(bell)), File::open("/dev/null").unwrap());
+        let screen = Screen { signals, rung, bell, keys: None, out, whole: Cell::new(true), broken: Arc::default() };
+        let soon = || clock::now() + Duration::from_secs(60);
+        screen.bell().ring();
+        assert_eq!(screen.wait(soon()).unwrap(), Event::Rung);
+        screen.catch_panics();
+        let other = thread::spawn(|| panic!("on purpose"));
+        let told = screen.wait(soon()).unwrap();
+        assert!(other.join().is_err());
+        let _ = std::panic::take_hook();
+        // Another test's may have been the first.
+        assert!(matches!(&told, Event::Broken(words) if words.contains("panicked")), "{told:?}");
+    }
 }

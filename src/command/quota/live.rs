@@ -3,7 +3,7 @@
 
 use super::feed::Feed;
 use super::keys::{Key, Keys};
-use crate::error::Outcome;
+use crate::error::{Error, Outcome};
 use crate::screen::quota::{overview, single};
 use crate::screen::view::{Frame, View};
 use crate::screen::{Look, text};
@@ -60,6 +60,11 @@ pub fn run(feed: &Arc<Feed>, kind: Kind) -> Outcome {
                 drop(screen);
                 signal::end_by(by);
                 return Ok(0);
+            }
+            // Whoever died may have been the one that asks: rather no view than numbers that stand still.
+            Event::Broken(words) => {
+                drop(screen);
+                return Err(Error::new(format!("the view broke: {words}")).next("Please report this."));
             }
             Event::Rung | Event::Timeout => {}
         }
