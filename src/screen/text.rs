@@ -1,23 +1,13 @@
-//! Text in display cells: width, cutting, wrapping, and taking the teeth out of foreign text. Knows no layout.
+//! Text in display cells: width, cutting, wrapping. Knows no layout.
 
+pub use crate::foreign::{REPLACEMENT, clean};
 use unicode_width::UnicodeWidthStr;
-
-/// Foreign texts are cut to this many characters before anything else looks at them.
-const LONGEST: usize = 2_000;
-
-/// What stands where something of a foreign text was taken out.
-pub const REPLACEMENT: char = '\u{fffd}';
 
 /// Cells that `text` takes on a terminal. The palette's own colours take none; foreign text has no escape left (`clean`).
 pub fn width(text: &str) -> usize {
     let mut pieces = text.split('\x1b');
     let first = pieces.next().unwrap_or_default().width();
     pieces.fold(first, |cells, piece| cells + piece.split_once('m').map_or(0, |(_, shown)| shown.width()))
-}
-
-/// `text` on one line, without anything that steers a terminal or turns its direction around.
-pub fn clean(text: &str) -> String {
-    text.chars().take(LONGEST).map(|c| if steers(c) { REPLACEMENT } else { c }).collect()
 }
 
 /// `text` in at most `width` cells, with `…` where something was cut off. Never cuts a character from its marks.
@@ -135,13 +125,6 @@ fn prefix(text: &str, width: usize) -> &str {
     &text[..end]
 }
 
-/// Control characters, and those that reorder or hide what stands around them.
-fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,12 +135,6 @@ mod tests {
         for (text, cells) in rows {
             assert_eq!(width(text), cells, "{text}");
         }
-    }
-
-    #[test]
-    fn control_characters_lose_their_power() {
-        assert_eq!(clean("a\x1b[2J\r\nb\u{9b}c\u{202e}d"), "a\u{fffd}[2J\u{fffd}\u{fffd}b\u{fffd}c\u{fffd}d");
-        assert_eq!(clean(&"x".repeat(10_000)).len(), LONGEST);
     }
 
     #[test]

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("cli", &["cli", "error"]),
     ("config", &["error"]),
-    ("error", &[]),
-    ("screen", &["screen", "quota"]),
+    ("error", &["foreign"]),
+    ("foreign", &[]),
+    ("screen", &["screen", "quota", "foreign"]),
     ("proxy", &["proxy", "profile", "quota", "state", "net", "wire", "sys", "config", "error"]),
     ("quota", &["quota", "profile", "state", "net", "wire", "sys", "config", "error"]),
     ("profile", &["profile", "state", "wire", "sys", "config", "error"]),
@@ -43,6 +44,7 @@ const PURE: &[&str] = &[
     "quota/usage.rs",
     "cli.rs",
     "cli/",
+    "foreign.rs",
     "wire/",
     "screen/",
 ];
