@@ -26,7 +26,12 @@ pub fn yes(yes: bool) -> &'static str {
 
 /// The one that the login says, else the one that is remembered.
 pub fn email<'a>(profile: &'a Profile, auth: &'a Auth) -> Option<&'a str> {
-    auth.email().or(profile.email.as_deref())
+    email_of(profile, auth.email())
+}
+
+/// The same, where of the login no more is at hand.
+pub fn email_of<'a>(profile: &'a Profile, login: Option<&'a str>) -> Option<&'a str> {
+    login.or(profile.email.as_deref())
 }
 
 /// What kind of login this is, and what is wrong with it.

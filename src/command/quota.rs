@@ -89,7 +89,7 @@ fn one(config: &Config, url: &Url, profile: &Profile, current: bool, raw: bool, 
     if raw {
         return print(out, &pretty(own_words(&usage)));
     }
-    let account = profile.email.as_deref().or(answer.email.as_deref());
+    let account = chart::email_of(profile, answer.email.as_deref());
     let rotation = chart::rotation(profile);
     let row = Row {
         name: &profile.name,
@@ -191,7 +191,7 @@ fn row<'a>(profile: &'a Profile, answer: &'a Answer, current: bool, usage: &'a R
         name: &profile.name,
         current,
         auth: &answer.auth,
-        account: profile.email.as_deref().or(answer.email.as_deref()),
+        account: chart::email_of(profile, answer.email.as_deref()),
         quota: usage.as_ref().map(|usage| &usage.reading).map_err(String::as_str),
         rotation: None,
         live: None,

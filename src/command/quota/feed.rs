@@ -133,7 +133,7 @@ impl Feed {
         let mut account = Account {
             current: active == Some(&profile.name),
             auth: auth.label().to_owned(),
-            email: auth.email().map(str::to_owned),
+            email: chart::email(&profile, &auth).map(str::to_owned),
             rotation: chart::rotation(&profile),
             profile,
             key,
@@ -247,7 +247,7 @@ impl Board {
             name: &account.profile.name,
             current: account.current,
             auth: &account.auth,
-            account: account.profile.email.as_deref().or(account.email.as_deref()),
+            account: account.email.as_deref(),
             quota,
             rotation: account.rotation.as_deref(),
             live: Some(Live { age: quota.is_ok().then_some(age), asking, problem }),
