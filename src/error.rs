@@ -44,6 +44,11 @@ impl Error {
         self
     }
 
+    /// What happened, without what to do about it; not cleaned.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
     pub fn exit_code(&self) -> u8 {
         self.code
     }

@@ -22,6 +22,7 @@ use crate::screen::{quota, text};
 use crate::sys::bounded::Bounded;
 use crate::sys::child::{self, Program};
 use crate::sys::{clock, terminal};
+use crate::wire::url::Url;
 use look::Patient;
 use runtime::Runtime;
 use std::io::{IsTerminal, Write};
@@ -164,8 +165,9 @@ fn try_codex(codex: &Codex) -> Option<Trial> {
     Some(trial)
 }
 
-/// Asks for the quotas of all profiles, and what that says about their logins.
-fn ask(url: &crate::wire::url::Url, patients: &mut [Patient], findings: &mut Vec<Finding>) {
+/// Asks for the quotas of all profiles but those that are disabled, and what that says about their logins.
+fn ask(url: &Url, patients: &mut [Patient], findings: &mut Vec<Finding>) {
+    let mut patients: Vec<&mut Patient> = patients.iter_mut().filter(|patient| !patient.profile.disabled).collect();
     let profiles: Vec<_> = patients.iter().map(|patient| patient.profile.clone()).collect();
     probe::fetch_all(url, &profiles, CALL_LIMIT, |index, answer| patients[index].answer = Some(answer));
     for patient in patients {

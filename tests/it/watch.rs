@@ -103,8 +103,9 @@ fn it_ends_while_ctrl_s_holds_the_terminal() {
     tmux.send_keys(&["q"]);
     assert_eq!(tmux.wait_exit(SOON), 0);
     let tmux = held();
+    let before = tmux.capture();
     tmux.send_keys(&["C-q"]);
-    tmux.wait_until("seconds that go on", SOON, |screen| screen != tmux.capture());
+    tmux.wait_until("seconds that go on", SOON, |screen| screen != before);
 }
 
 #[test]
