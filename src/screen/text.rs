@@ -29,7 +29,7 @@ pub fn pad(text: &str, width: usize) -> String {
     text
 }
 
-/// Words of `text` on lines of at most `width` cells; a longer word is broken, and a command between backticks only where
+/// Words of `text` on lines of at most `width` cells; a longer word is broken, a path behind a slash, and a command between backticks only where
 /// it is longer than a line. At least one line.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     // No character is wider than 2 cells, so every line can take one.
@@ -45,7 +45,7 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
                 break;
             }
             if line.is_empty() {
-                let (head, rest) = word.split_at(prefix(word, width).len());
+                let (head, rest) = word.split_at(seam(word, prefix(word, width).len()));
                 // Nothing fits: rather a line too wide than a loop without end.
                 let (head, rest) = if head.is_empty() { (word, "") } else { (head, rest) };
                 line.push_str(head);
@@ -61,6 +61,12 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
         lines.push(line);
     }
     lines
+}
+
+/// Where a word of which `fits` bytes fit is broken: behind its last slash there, unless that is in the first half.
+fn seam(word: &str, fits: usize) -> usize {
+    let slash = word.get(..fits).filter(|head| head.len() < word.len()).and_then(|head| head.rfind('/'));
+    slash.map(|at| at + 1).filter(|at| *at > fits / 2).unwrap_or(fits)
 }
 
 /// What `wrap` keeps together: words, and commands between backticks.
@@ -159,6 +165,8 @@ mod tests {
         assert_eq!(wrap("a abcdefgh b", 4), ["a", "abcd", "efgh", "b"]);
         assert_eq!(wrap("日本語アカ", 5), ["日本", "語ア", "カ"]);
         assert_eq!(wrap("", 10), [""]);
+        assert_eq!(wrap("/home/a/.prodex/state.json (exists)", 12), ["/home/a/", ".prodex/", "state.json", "(exists)"]);
+        assert_eq!(wrap("/a/quite-long-name", 10), ["/a/quite-l", "ong-name"]);
         assert_eq!(wrap("in with `prodex use a`.", 18), ["in with", "`prodex use a`."]);
         assert_eq!(wrap("in with `prodex use a`.", 13), ["in with", "`prodex use", "a`."]);
         assert_eq!(wrap("a ` b c", 5), ["a ` b", "c"]);
