@@ -96,7 +96,7 @@ fn one_clock_and_one_place_for_unsafe_and_for_each_foreign_crate() {
     let home = |word: &str| match word {
         "Instant::now" | "SystemTime" => vec!["sys/clock.rs"],
         "unsafe {" | "libc::" => vec!["sys/"],
-        "lexopt::" => vec!["cli.rs"],
+        "lexopt::" => vec!["cli/read.rs"],
         "httparse::" => vec!["wire/head.rs"],
         "sha1_smol::" => vec!["wire/handshake.rs"],
         "unicode_width::" => vec!["screen/text.rs"],
