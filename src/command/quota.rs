@@ -35,9 +35,7 @@ pub fn run(config: &Config, args: &cli::Quota, out: &mut dyn Write) -> Outcome {
     let state = super::load(config)?;
     let profiles = if args.all { state.profiles() } else { vec![profile::select(&state, args.profile.as_deref())?] };
     let Some(first) = profiles.first() else {
-        return Err(Error::new("there is no profile yet").next(
-            "Copy your present login with `prodex profile import-current main`, or log in with `prodex login`.",
-        ));
+        return Err(profile::none());
     };
     let named = !args.all && args.profile.is_some();
     if stays(args) {

@@ -45,6 +45,7 @@ pub fn ask(config: &Config, url: &Url, profiles: &[Profile], named: bool) -> All
         .collect();
     let asked: Vec<usize> = (0..profiles.len()).filter(|&index| told[index].is_none()).collect();
     let list: Vec<Profile> = asked.iter().map(|&index| profiles[index].clone()).collect();
+    shelf::begin(config, url, &list);
     let mut answers: Vec<(usize, Answer)> = Vec::new();
     probe::fetch_all(url, &list, CALL_LIMIT, |index, answer| answers.push((asked[index], answer)));
     let noted = shelf::update(config, |known| {
