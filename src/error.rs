@@ -1,6 +1,7 @@
 //! Errors for people: what happened, where, and what to type next; one line on stderr, one exit code.
 //! Knows nothing of protocols: a layer that can fail in ways a program cares about has an enum of its own.
 
+use crate::foreign::steers;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -43,6 +44,11 @@ impl Error {
         self
     }
 
+    /// What happened, without what to do about it; not cleaned.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
     pub fn exit_code(&self) -> u8 {
         self.code
     }
@@ -58,7 +64,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // One line whatever is inside: a path or a server's text may hold line breaks or escape codes.
-        let clean = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+        let clean = |text: &str| text.chars().map(|c| if steers(c) { ' ' } else { c }).collect::<String>();
         f.write_str(&clean(&self.what))?;
         if let Some(next) = &self.next {
             write!(f, ". {}", clean(next))?;
@@ -85,8 +91,8 @@ mod tests {
 
     #[test]
     fn one_line_with_the_next_step_and_no_control_characters() {
-        let error = Error::new("profile 'a\x1b[2J\nb' does not exist").next("See `prodex profile list`.");
-        assert_eq!(error.to_string(), "profile 'a [2J b' does not exist. See `prodex profile list`.");
+        let error = Error::new("profile 'a\x1b[2J\nb\u{202e}' does not exist").next("See `prodex profile list`.");
+        assert_eq!(error.to_string(), "profile 'a [2J b ' does not exist. See `prodex profile list`.");
         assert_eq!(error.exit_code(), 1);
         assert_eq!(Error::usage("x").exit_code(), 2);
     }

@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | [`command`] | one verb per file: fetch, decide, print | everything |
 //! | [`cli`] | argv to a `Command`; the one table of commands | `error` |
-//! | [`screen`] | data to text; width, zone and time are arguments | types of `quota` |
+//! | [`screen`] | data to text; width, zone and time are arguments | types of `quota`, `foreign` |
 //! | [`proxy`] | the loopback proxy: a pure core, and a shell that moves bytes | `profile`, `quota`, `state`, `net`, `wire`, `sys` |
 //! | [`quota`] | windows, readiness, who is next; asking the backend, and what all processes know | `profile`, `state`, `net`, `wire`, `sys` |
 //! | [`profile`] | names, logins, homes, links to the shared history | `state`, `wire`, `sys` |
@@ -18,7 +18,8 @@
 //! | [`net`] | addresses, TCP, TLS, one non-blocking stream with deadlines | `wire`, `sys` |
 //! | [`wire`] | HTTP heads and bodies, events, frames, JSON, URLs; sans-IO | nothing of ours |
 //! | [`sys`] | poll, signals, child processes, clocks, terminal; the only `unsafe` | nothing of ours |
-//! | [`config`], [`error`] | environment and paths; words for people and exit codes | nothing of ours |
+//! | [`config`], [`error`] | environment and paths; words for people and exit codes | `foreign` |
+//! | [`foreign`] | what a line for people may keep of a foreign text | nothing of ours |
 //!
 //! ## Life of one request
 //! 1. [`command::run`] reads the state, [`command::preflight`] asks for the quotas, [`proxy::Proxy::start`] binds a port,
@@ -68,6 +69,8 @@ pub mod command;
 pub mod config;
 #[forbid(unsafe_code)]
 pub mod error;
+#[forbid(unsafe_code)]
+pub mod foreign;
 #[forbid(unsafe_code)]
 pub mod net;
 #[forbid(unsafe_code)]

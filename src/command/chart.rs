@@ -4,11 +4,12 @@
 use crate::config::Config;
 use crate::profile::auth::Auth;
 use crate::profile::{self, Profile};
-use crate::quota::snapshots::Snapshots;
+use crate::quota::snapshots::{self, Snapshots};
 use crate::quota::{Reading, probe, shelf};
 use crate::screen::panel::{Panel, Value};
 use crate::screen::{quota, time};
 use crate::sys::clock;
+use crate::wire::url::Url;
 
 /// Kind, login, home and rotation, in 0.2.38's order with what it did not have behind.
 pub fn of(panel: Panel, profile: &Profile, auth: &Auth) -> Panel {
@@ -26,7 +27,17 @@ pub fn yes(yes: bool) -> &'static str {
 
 /// The one that the login says, else the one that is remembered.
 pub fn email<'a>(profile: &'a Profile, auth: &'a Auth) -> Option<&'a str> {
-    auth.email().or(profile.email.as_deref())
+    email_of(profile, auth.email())
+}
+
+/// The same, where of the login no more is at hand.
+pub fn email_of<'a>(profile: &'a Profile, login: Option<&'a str>) -> Option<&'a str> {
+    login.or(profile.email.as_deref())
+}
+
+/// Whose login this is, as [`Snapshots`] tell accounts apart.
+pub fn account(auth: &Auth, url: &Url) -> String {
+    snapshots::account(auth.tokens().and_then(|tokens| tokens.account_id.as_deref()), url)
 }
 
 /// What kind of login this is, and what is wrong with it.
@@ -83,7 +94,7 @@ pub fn quota(panel: Panel, reading: Result<&Reading, &str>, age: Option<u64>) ->
 /// What all runs and screens learnt of quotas, and where they are asked for.
 pub struct Shelf {
     known: Snapshots,
-    url: Option<crate::wire::url::Url>,
+    url: Option<Url>,
 }
 
 impl Shelf {
@@ -94,7 +105,7 @@ impl Shelf {
     /// The same rows as `quota`, of what is known. Nothing where the login has no quota.
     pub fn quota(&self, panel: Panel, profile: &Profile, auth: &Auth) -> Panel {
         let (Some(url), Some(_)) = (&self.url, auth.tokens()) else { return panel };
-        let snapshot = self.known.of(&profile.name, &shelf::account(&profile.codex_home, url));
+        let snapshot = self.known.of(&profile.name, &account(auth, url));
         match snapshot.and_then(|snapshot| snapshot.reading.as_ref()) {
             Some(reading) => quota(panel, Ok(reading), Some(clock::unix().saturating_sub(reading.taken_at))),
             None => panel.row("Quota", format!("not read yet: `prodex quota -p {}`", profile.name)),

@@ -22,6 +22,7 @@ use crate::screen::{quota, text};
 use crate::sys::bounded::Bounded;
 use crate::sys::child::{self, Program};
 use crate::sys::{clock, terminal};
+use crate::wire::url::Url;
 use look::Patient;
 use runtime::Runtime;
 use std::io::{IsTerminal, Write};
@@ -78,7 +79,18 @@ pub fn run(config: &Config, args: &cli::Doctor, out: &mut dyn Write) -> Outcome 
         return fix::run(config, out);
     }
     let mut findings = Vec::new();
-    let codex = codex(config, &mut findings);
+    let home = Home::new();
+    let codex = codex(config, home.as_ref().ok(), &mut findings);
+    let no_home = home.err();
+    if let Some(error) = &no_home {
+        let what =
+            format!("nothing can be written in {}, where temporary files go: {error}", std::env::temp_dir().display());
+        findings.push(Finding::new(
+            "no_tmpdir",
+            what,
+            "Make that directory, or let TMPDIR name one that can be written",
+        ));
+    }
     let (state, state_exists) = look::state(config, &mut findings);
     let mut patients = look::profiles(config, &state, &mut findings);
     look::environment(config, &mut findings);
@@ -95,7 +107,7 @@ pub fn run(config: &Config, args: &cli::Doctor, out: &mut dyn Write) -> Outcome 
         }
     };
     // Who asks for quotas or for the log wants them now.
-    let trial = if args.quota || args.runtime { None } else { try_codex(&codex) };
+    let trial = if args.quota || args.runtime || no_home.is_some() { None } else { try_codex(&codex) };
     if let Some(trial) = trial.as_ref().filter(|trial| trial.transport.is_none()) {
         findings.push(Finding::new("overrides", trial.words.clone(), trial::advice()));
     }
@@ -109,7 +121,8 @@ pub fn run(config: &Config, args: &cli::Doctor, out: &mut dyn Write) -> Outcome 
     Ok(0)
 }
 
-fn codex(config: &Config, findings: &mut Vec<Finding>) -> Codex {
+/// `home`: a throw-away one to ask for the version in.
+fn codex(config: &Config, home: Option<&Home>, findings: &mut Vec<Finding>) -> Codex {
     let Ok(path) = super::find_codex(config) else {
         findings.push(Finding::new(
             "codex_missing",
@@ -120,18 +133,16 @@ fn codex(config: &Config, findings: &mut Vec<Finding>) -> Codex {
     };
     // A relative one would mean another file in another directory.
     let path = std::path::absolute(&path).unwrap_or(path);
-    let version = version(&path);
-    if let Err(reason) = &version {
+    let version = home.map(|home| version(&path, home));
+    if let Some(Err(reason)) = &version {
         let what = format!("`{} --version` {reason}", path.display());
         findings.push(Finding::new("codex_version", what, "Install it anew: `npm install -g @openai/codex`"));
     }
-    Codex { path: Some(path), version: version.ok() }
+    Codex { path: Some(path), version: version.and_then(Result::ok) }
 }
 
 /// `0.169.0`, or why there is none.
-fn version(codex: &Path) -> Result<String, String> {
-    let home =
-        Home::new().map_err(|error| format!("cannot be tried in {}: {error}", std::env::temp_dir().display()))?;
+fn version(codex: &Path, home: &Home) -> Result<String, String> {
     let env = vec![("CODEX_HOME".into(), home.0.clone().into_os_string())];
     let program = Program { path: codex.to_owned(), args: vec!["--version".into()], env };
     // Version managers choose by the present directory.
@@ -164,8 +175,9 @@ fn try_codex(codex: &Codex) -> Option<Trial> {
     Some(trial)
 }
 
-/// Asks for the quotas of all profiles, and what that says about their logins.
-fn ask(url: &crate::wire::url::Url, patients: &mut [Patient], findings: &mut Vec<Finding>) {
+/// Asks for the quotas of all profiles but those that are disabled, and what that says about their logins.
+fn ask(url: &Url, patients: &mut [Patient], findings: &mut Vec<Finding>) {
+    let mut patients: Vec<&mut Patient> = patients.iter_mut().filter(|patient| !patient.profile.disabled).collect();
     let profiles: Vec<_> = patients.iter().map(|patient| patient.profile.clone()).collect();
     probe::fetch_all(url, &profiles, CALL_LIMIT, |index, answer| patients[index].answer = Some(answer));
     for patient in patients {

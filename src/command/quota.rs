@@ -4,198 +4,138 @@
 mod feed;
 mod keys;
 mod live;
+mod told;
 
-use super::{chart, json};
+use super::json;
 use crate::cli;
 use crate::config::Config;
 use crate::error::{Error, Outcome};
-use crate::profile::{self, Profile, auth};
-use crate::quota::pool::{self, Pool};
-use crate::quota::probe::{self, Answer, CALL_LIMIT, Usage};
-use crate::quota::shelf;
-use crate::quota::snapshots::Snapshots;
-use crate::screen::Look;
+use crate::profile::{self, auth};
+use crate::quota::{pool, probe, shelf};
 use crate::screen::palette::Palette;
 use crate::screen::quota::{self as screen, Row};
+use crate::screen::{Look, text};
 use crate::state::State;
 use crate::sys::{clock, terminal};
-use crate::wire::url::Url;
 use crate::wire::value::Value;
 use std::io::Write;
+use told::{All, Told};
+
+/// Cells of a status bar that something that is wrong may take.
+const LINE: usize = 80;
 
 pub fn run(config: &Config, args: &cli::Quota, out: &mut dyn Write) -> Outcome {
+    if args.line {
+        // A status bar shows one line whatever is wrong, and no error.
+        let said = line(config, args);
+        let wrong = |error: Error| format!("prodex: {}\n", text::elide(&text::clean(error.what()), LINE));
+        return print(out, &said.unwrap_or_else(wrong));
+    }
     let url = probe::usage_url(args.base_url.as_deref().unwrap_or(&config.base_url))?;
     let state = super::load(config)?;
-    if args.line {
-        return line(config, &state, &url, args, out);
-    }
-    if !args.all {
-        let profile = profile::select(&state, args.profile.as_deref())?;
-        if args.json {
-            let profiles = [profile];
-            let answers = ask_all(config, &url, &profiles);
-            let failed = answers.iter().any(|answer| answer.usage.is_err());
-            document(config, &state, &profiles, &answers, out)?;
-            return Ok(u8::from(failed));
-        }
-        if stays(args) {
-            return live::run(&feed::Feed::new(config, &url, Some(profile.name), &state), live::Kind::One);
-        }
-        let current = state.active().as_deref() == Some(&profile.name);
-        return one(config, &url, &profile, current, args.raw, out);
-    }
-    let profiles = state.profiles();
-    if profiles.is_empty() {
-        return Err(Error::new("there is no profile yet").next(
-            "Copy your present login with `prodex profile import-current main`, or log in with `prodex login`.",
-        ));
-    }
+    let profiles = if args.all { state.profiles() } else { vec![profile::select(&state, args.profile.as_deref())?] };
+    let Some(first) = profiles.first() else {
+        return Err(profile::none());
+    };
+    let named = !args.all && args.profile.is_some();
     if stays(args) {
-        return live::run(&feed::Feed::new(config, &url, None, &state), live::Kind::All { detail: args.detail });
+        let (whom, kind) = match (args.all, named) {
+            (true, _) => (feed::Whom::All, live::Kind::All { detail: args.detail }),
+            (false, named) => (feed::Whom::One { name: first.name.clone(), named }, live::Kind::One),
+        };
+        return live::run(&feed::Feed::new(config, &url, whom, &state), kind);
     }
-    let answers = ask_all(config, &url, &profiles);
-    if args.json {
-        return document(config, &state, &profiles, &answers, out);
-    }
-    if args.raw {
-        return all_raw(&profiles, answers, out);
-    }
-    let active = state.active();
-    let pool = answered(&shelf::load(config), &profiles, &answers, clock::unix());
-    let texts: Vec<Result<&Usage, String>> =
-        answers.iter().zip(&profiles).map(|(a, p)| a.usage.as_ref().map_err(|error| error.words(&p.name))).collect();
-    let rotations: Vec<Option<String>> = profiles.iter().map(chart::rotation).collect();
-    let rows: Vec<Row> = profiles
-        .iter()
-        .zip(&answers)
-        .zip(&texts)
-        .zip(&rotations)
-        .map(|(((profile, answer), usage), rotation)| Row {
-            rotation: rotation.as_deref(),
-            ..row(profile, answer, active.as_deref() == Some(&profile.name), usage)
-        })
-        .collect();
-    let look = look();
-    print(out, &screen::overview("Quota Overview", &rows, pool.as_ref(), args.detail, look).text(look.palette))
-}
-
-fn one(config: &Config, url: &Url, profile: &Profile, current: bool, raw: bool, out: &mut dyn Write) -> Outcome {
-    let answer = probe::fetch_one(url, profile, CALL_LIMIT);
-    let _ = shelf::update(config, |known| shelf::note(known, &profile.name, &answer));
-    let usage = match answer.usage {
-        Ok(usage) => usage,
-        Err(error) => return Err(error.into_error(&profile.name)),
-    };
-    if raw {
-        return print(out, &pretty(own_words(&usage)));
-    }
-    let account = profile.email.as_deref().or(answer.email.as_deref());
-    let rotation = chart::rotation(profile);
-    let row = Row {
-        name: &profile.name,
-        current,
-        auth: &answer.auth,
-        account,
-        quota: Ok(&usage.reading),
-        rotation: rotation.as_deref(),
-        live: None,
-    };
-    let look = look();
-    print(out, &screen::single(&row, look).text(look.palette))
-}
-
-fn ask_all(config: &Config, url: &Url, profiles: &[Profile]) -> Vec<Answer> {
-    let mut answers: Vec<Option<Answer>> = profiles.iter().map(|_| None).collect();
-    probe::fetch_all(url, profiles, CALL_LIMIT, |index, answer| answers[index] = Some(answer));
-    // Every index came exactly once, so nothing is lost here.
-    let answers: Vec<Answer> = answers.into_iter().flatten().collect();
-    // That it cannot be kept costs the next process a question.
-    let _ = shelf::update(config, |known| {
-        for (profile, answer) in profiles.iter().zip(&answers) {
-            shelf::note(known, &profile.name, answer);
+    let all = told::ask(config, &url, &profiles, named);
+    match (args.json, args.raw, args.all) {
+        (true, ..) => {
+            document(&state, &all, out)?;
+            Ok(u8::from(!args.all && all.told.iter().any(|told| told.error.is_some())))
         }
-    });
-    answers
+        (false, true, true) => all_raw(all.told, out),
+        (false, raw, false) => all.told.into_iter().try_fold(0, |_, told| one(&state, told, raw, out)),
+        (false, false, true) => {
+            let (look, active) = (look(), state.active());
+            let rows: Vec<Row> = all.told.iter().map(|told| told.row(active.as_deref(), look.now)).collect();
+            let pool = all.pool(look.now);
+            print(out, &screen::overview("Quota Overview", &rows, pool.as_ref(), args.detail, look).text(look.palette))
+        }
+    }
+}
+
+fn one(state: &State, mut told: Told, raw: bool, out: &mut dyn Write) -> Outcome {
+    let name = &told.profile.name;
+    if let Some(error) = told.error.take() {
+        return Err(error.into_error(name));
+    }
+    if raw {
+        let body = told.body.ok_or_else(|| {
+            Error::new(format!("profile '{name}' is disabled, so it was not asked"))
+                .next(format!("Ask about it by name: `prodex quota -p {name} --raw`."))
+        })?;
+        return print(out, &pretty(body));
+    }
+    let look = look();
+    print(out, &screen::single(&told.row(state.active().as_deref(), look.now), look).text(look.palette))
 }
 
 /// The document of `--json`: each profile with its quota, and all of them together.
-fn document(config: &Config, state: &State, profiles: &[Profile], answers: &[Answer], out: &mut dyn Write) -> Outcome {
-    let (active, now, known) = (state.active(), clock::unix(), shelf::load(config));
-    let entries = profiles.iter().zip(answers).map(|(profile, answer)| {
+fn document(state: &State, all: &All, out: &mut dyn Write) -> Outcome {
+    let (active, now) = (state.active(), clock::unix());
+    let entries = all.told.iter().map(|told| {
+        let profile = &told.profile;
         let mut entry = json::profile(profile, &auth::read(&profile.codex_home), active.as_deref());
-        let usage = answer.usage.as_ref().map_err(|error| error.words(&profile.name));
-        let reading = usage.as_ref().map(|usage| &usage.reading).map_err(String::as_str);
-        let text = screen::status(reading, now, &clock::local_offset);
-        entry.set("quota", json::quota(reading.ok(), &text, now));
+        let text = screen::status(told.quota(), now, &clock::local_offset);
+        let mut quota = json::quota(told.reading.as_ref(), &text, now);
+        if told.left_alone() && told.reading.is_none() {
+            quota.set("status", "unknown".into());
+        }
+        entry.set("quota", quota);
         entry
     });
     let entries = Value::Array(entries.collect());
     let members = [
         ("active_profile", json::maybe(active.as_deref())),
         ("profiles", entries),
-        ("pool", json::pool(answered(&known, profiles, answers, now).as_ref())),
+        ("pool", json::pool(all.pool(now).as_ref())),
     ];
     print(out, &json::document(members))
 }
 
-/// All accounts together. Where there was no answer nothing is known, whatever was read before: a job relies on it.
-fn answered(known: &Snapshots, profiles: &[Profile], answers: &[Answer], now: u64) -> Option<Pool> {
-    let accounts = answers.iter().map(|answer| answer.usage.is_ok().then_some(answer.account.as_str()));
-    pool::of_profiles(known, profiles.iter().zip(accounts), now)
-}
-
 /// What is known, for a status bar: the active profile's windows, and how many are ready. Asks nobody.
-fn line(config: &Config, state: &State, url: &Url, args: &cli::Quota, out: &mut dyn Write) -> Outcome {
+fn line(config: &Config, args: &cli::Quota) -> Result<String, Error> {
+    let url = probe::usage_url(args.base_url.as_deref().unwrap_or(&config.base_url))?;
+    let state = super::load(config)?;
+    let profile = profile::select(&state, args.profile.as_deref())?;
     let (now, known) = (clock::unix(), shelf::load_latest(config));
-    let account = |profile: &Profile| shelf::account(&profile.codex_home, url);
-    let profile = profile::select(state, args.profile.as_deref())?;
     let profiles = state.profiles();
-    let accounts: Vec<String> = profiles.iter().map(account).collect();
-    let pool =
-        pool::of_profiles(&known, profiles.iter().zip(accounts.iter().map(|account| Some(account.as_str()))), now);
-    let snapshot = known.of(&profile.name, &account(&profile));
+    let accounts: Vec<String> = profiles.iter().map(|profile| shelf::account(&profile.codex_home, &url)).collect();
+    let accounts = || profiles.iter().zip(accounts.iter().map(String::as_str));
+    let pool = pool::of_profiles(&known, accounts().map(|(profile, account)| (profile, Some(account))), now);
+    let snapshot =
+        accounts().find(|(one, _)| one.name == profile.name).and_then(|(_, key)| known.of(&profile.name, key));
     let reading = snapshot.and_then(|snapshot| snapshot.reading.as_ref());
-    print(out, &screen::line(&profile.name, reading, pool.as_ref(), now))
+    Ok(screen::line(&profile.name, reading, profile.disabled, pool.as_ref(), now))
 }
 
 /// One object, from the profile's name to the backend's answer or `{"error": …}` (spec S-14).
-fn all_raw(profiles: &[Profile], answers: Vec<Answer>, out: &mut dyn Write) -> Outcome {
-    let mut failed = false;
-    let mut members = Vec::new();
-    for (profile, answer) in profiles.iter().zip(answers) {
-        let value = match answer.usage {
-            Ok(usage) => own_words(&usage),
-            Err(error) => {
-                failed = true;
-                Value::Object(vec![("error".to_owned(), Value::from(error.words(&profile.name).as_str()))])
-            }
+fn all_raw(all: Vec<Told>, out: &mut dyn Write) -> Outcome {
+    let failed = all.iter().any(|told| told.error.is_some());
+    let error = |words: &str| Value::of([("error", words.into())]);
+    let members = all.into_iter().map(|told| {
+        let said = match (told.body.as_ref(), told.quota()) {
+            (Some(body), _) => body.clone(),
+            _ if told.left_alone() => error("disabled, so it was not asked"),
+            (None, quota) => error(quota.err().unwrap_or_default()),
         };
-        members.push((profile.name.clone(), value));
-    }
-    print(out, &pretty(Value::Object(members)))?;
+        (told.profile.name, said)
+    });
+    print(out, &pretty(Value::Object(members.collect())))?;
     Ok(u8::from(failed))
-}
-
-fn own_words(usage: &Usage) -> Value {
-    // It was read as JSON before, so there is no other case.
-    Value::parse(&usage.body).unwrap_or(Value::Null)
 }
 
 fn pretty(mut value: Value) -> String {
     value.sort_keys();
     format!("{}\n", value.pretty().trim_end())
-}
-
-fn row<'a>(profile: &'a Profile, answer: &'a Answer, current: bool, usage: &'a Result<&Usage, String>) -> Row<'a> {
-    Row {
-        name: &profile.name,
-        current,
-        auth: &answer.auth,
-        account: profile.email.as_deref().or(answer.email.as_deref()),
-        quota: usage.as_ref().map(|usage| &usage.reading).map_err(String::as_str),
-        rotation: None,
-        live: None,
-    }
 }
 
 /// Whether it is a view that stays: what a file or a pipe gets ends.

@@ -88,8 +88,8 @@ Email:     a@b\u{fffd}
   Log in: `prodex login -p b`.
 - a\u{fffd}[2J\u{fffd}b.
   chmod 600
-  /a/very/long/path/that/does/not/fit/an
-  ywhere/auth.json.
+  /a/very/long/path/that/does/not/fit/
+  anywhere/auth.json.
 ";
         assert_eq!(page(&FINDINGS, &[], 40), expected);
     }

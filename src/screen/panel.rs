@@ -5,6 +5,8 @@ use super::{NARROWEST, join, text, title};
 
 /// The label column is at least this wide, so that panels with short labels line up with each other.
 const LABEL: usize = 10;
+/// Before a value that stands under its label.
+const INDENT: &str = "  ";
 
 /// The heading's width in a pipe: 0.2.38's.
 const PIPE: usize = 110;
@@ -67,12 +69,13 @@ pub fn panel(heading: &str, rows: &[(&str, Value)], width: usize) -> String {
 fn draw(heading: &str, rows: &[(&str, Value)], width: usize, limit: usize) -> String {
     let labels: Vec<String> = rows.iter().map(|(label, _)| format!("{}:", text::clean(label))).collect();
     let longest = labels.iter().map(|label| text::width(label)).max().unwrap_or(0);
-    // At most a quarter of the screen for labels; a longer one gets a line of its own.
+    // At most a quarter of the screen for labels; a longer one has its value beside it where that fits, else below.
     let column = longest.max(LABEL).min((width / 4).max(LABEL)) + 1;
     let mut lines = vec![title(heading, width)];
     for (label, (_, value)) in labels.iter().zip(rows) {
-        let room = limit - column;
-        let mut wrapped = match value {
+        let stands_out = text::width(label) >= column;
+        let room = limit - if stands_out { INDENT.len() } else { column };
+        let wrapped = match value {
             // As it is: wrapping would make one of several spaces in a path.
             Value::Text(value) if limit == usize::MAX => vec![text::clean(value)],
             Value::Text(value) => text::wrap(&text::clean(value), room),
@@ -80,14 +83,19 @@ fn draw(heading: &str, rows: &[(&str, Value)], width: usize, limit: usize) -> St
                 let items: Vec<String> = items.iter().map(|item| text::clean(item)).collect();
                 text::wrap_items(items.iter().map(String::as_str), room)
             }
+        };
+        let beside = |value: &String| text::width(label) + 1 + text::width(value) <= limit;
+        match wrapped.as_slice() {
+            [value] if stands_out && beside(value) => lines.push(format!("{label} {value}")),
+            _ if stands_out => {
+                lines.push(text::elide(label, width));
+                lines.extend(wrapped.iter().map(|line| format!("{INDENT}{line}")));
+            }
+            _ => {
+                let indents = std::iter::once(text::pad(label, column)).chain(std::iter::repeat(" ".repeat(column)));
+                lines.extend(wrapped.iter().zip(indents).map(|(line, indent)| indent + line));
+            }
         }
-        .into_iter();
-        if text::width(label) < column {
-            lines.push(text::pad(label, column) + &wrapped.next().unwrap_or_default());
-        } else {
-            lines.push(text::elide(label, width));
-        }
-        lines.extend(wrapped.map(|line| " ".repeat(column) + &line));
     }
     join(&lines)
 }
@@ -112,7 +120,12 @@ mod tests {
             "[ Quota a ] ================================================\n\
              Profile:        日本\u{fffd}[2J\n\
              Main:           5h: 63% left (37% used), resets 05:12 |\n                weekly: 88% left\n\
-             GPT-5.3-Codex-Spark weekly:\n                1% left\n"
+             GPT-5.3-Codex-Spark weekly: 1% left\n"
+        );
+        let root = Panel::new("A").row("Prodex root", "/home/somebody/long/.prodex").row("Profiles", "2");
+        assert_eq!(
+            page(&[root], Some(30)),
+            "[ A ] ========================\nProdex root:\n  /home/somebody/long/.prodex\nProfiles:  2\n"
         );
     }
 

@@ -22,7 +22,7 @@ pub struct Row<'a> {
     pub auth: &'a str,
     /// The e-mail as prodex knows it; the backend's own comes second.
     pub account: Option<&'a str>,
-    /// What the backend said, or why it said nothing.
+    /// What the backend said, or why it said nothing: nothing, where nobody asked.
     pub quota: Result<&'a Reading, &'a str>,
     /// How far its owner lets it take part, where not fully: `disabled`.
     pub rotation: Option<&'a str>,
@@ -63,7 +63,7 @@ impl Row<'_> {
 const OLD: u64 = 900;
 
 /// `work 5h 63% | weekly 88% | 3 of 4 ready`: one line for a status bar, of what is known.
-pub fn line(name: &str, reading: Option<&Reading>, pool: Option<&Pool>, now: u64) -> String {
+pub fn line(name: &str, reading: Option<&Reading>, disabled: bool, pool: Option<&Pool>, now: u64) -> String {
     let mut parts: Vec<String> = reading
         .map_or(&[][..], |reading| &reading.windows)
         .iter()
@@ -74,6 +74,7 @@ pub fn line(name: &str, reading: Option<&Reading>, pool: Option<&Pool>, now: u64
     }
     let age = reading.map_or(0, |reading| now.saturating_sub(reading.taken_at));
     parts.extend((age >= OLD).then(|| format!("{} ago", span_words(age))));
+    parts.extend(disabled.then(|| "disabled".to_owned()));
     parts.extend(pool.filter(|pool| pool.known > 1).map(|pool| format!("{} of {} ready", pool.ready, pool.known)));
     format!("{} {}\n", text::clean(name), parts.join(" | "))
 }
@@ -81,6 +82,7 @@ pub fn line(name: &str, reading: Option<&Reading>, pool: Option<&Pool>, now: u64
 /// `Ready`, `Blocked: 5h exhausted until 2026-11-25 09:46 +00:00`, `Error: …`; clean, on one line.
 pub fn status(quota: Result<&Reading, &str>, now: u64, zone: Zone) -> String {
     let words = match quota {
+        Err("") => "Not read yet".to_owned(),
         Err(error) => format!("Error: {error}"),
         Ok(reading) => {
             let mut parts = match reading.readiness(now) {

@@ -76,10 +76,14 @@ impl View {
             let plural = if hidden == 1 { "" } else { "s" };
             let hiding = format!("{hidden} {}{plural} hidden", self.unit);
             let range = format!("{hiding} ({}-{} of {all}) | arrows scroll, {hint}", first + 1, first + shown);
+            // The keys that show the rest are said whatever else gives way.
+            let fallback = || format!("{hidden} hidden | arrows scroll, {hint}");
+            let shorter = || [format!("{hiding} | arrows scroll, {hint}"), fallback()];
+            let fits = |words: &String| text::width(words) <= look.width;
             let what = match hidden {
                 0 => hint.to_owned(),
-                _ if text::width(&range) <= look.width => range,
-                _ => format!("{hiding} | {hint}"),
+                _ if fits(&range) => range,
+                _ => shorter().into_iter().find(fits).unwrap_or_else(fallback),
             };
             lines.push(look.palette.paint(Style::Faint, &text::elide(&what, look.width)));
         }
@@ -147,8 +151,10 @@ mod tests {
         let hint = "3 profiles hidden (2-2 of 4) | arrows scroll, q quits";
         assert_eq!(lines(6, 1), ["[ T ]", "NAME", "---", "p2", "  status 2", hint]);
         assert_eq!(lines(4, 1), ["[ T ]", "p2", "  status 2", hint]);
-        let narrow = view(4).fit(4, 1, "q quits", Look { width: 30, ..LOOK });
-        assert_eq!(narrow.lines[3], "3 profiles hidden | q quits");
+        let last = |width| view(4).fit(4, 1, "q quits", Look { width, ..LOOK }).lines[3].clone();
+        assert_eq!(last(45), "3 profiles hidden | arrows scroll, q quits");
+        assert_eq!(last(40), "3 hidden | arrows scroll, q quits");
+        assert_eq!(last(30), "3 hidden | arrows scroll, q q…");
         assert_eq!(lines(2, 3), ["p4", "  status 4"]);
         assert_eq!((lines(1, 0), lines(0, 0)), (vec!["p1".to_owned()], vec![]));
         for (blocks, from) in [(0, 0), (0, 7), (1, 7), (50, 49)] {

@@ -15,11 +15,12 @@ pub struct Row<'a> {
 const COLUMNS: [Column; 5] = [
     Column::whole("#", None),
     Column { title: "PROFILE", least: 8, fair: 24, rank: None },
-    Column::whole("SCORE", Some(1)),
-    Column { title: "BECAUSE", least: 10, fair: 30, rank: Some(2) },
+    Column::whole("SCORE", Some(2)),
+    Column::whole("BECAUSE", Some(1)),
     Column::whole("READ", Some(0)),
 ];
 
+const BECAUSE: usize = 3;
 const INDENT: &str = "   ";
 
 pub fn why(rows: &[Row], width: usize) -> String {
@@ -33,7 +34,12 @@ pub fn why(rows: &[Row], width: usize) -> String {
     lines.push("-".repeat(width));
     for (row, cells) in rows.iter().zip(&cells) {
         lines.push(layout.line(cells.iter().map(String::as_str)));
-        let numbers = text::wrap(&text::clean(&row.ranked.numbers), width - INDENT.len());
+        let mut numbers = text::clean(&row.ranked.numbers);
+        let because = row.ranked.rule.words();
+        if !layout.shows(BECAUSE) && !numbers.starts_with(because) {
+            numbers.insert_str(0, &format!("{because}: "));
+        }
+        let numbers = text::wrap(&numbers, width - INDENT.len());
         lines.extend(numbers.into_iter().map(|line| INDENT.to_owned() + &line));
     }
     join(&lines)
@@ -105,6 +111,16 @@ mod tests {
              week 0% left / 3d 4h (pace x0.00), 0 active -> no: exhausted\n"
         );
         assert!(why(&[], 80).contains("No profile can take fresh work now."));
+    }
+
+    #[test]
+    fn on_a_narrow_screen_the_reason_stands_with_the_numbers() {
+        let end = "2  日本     -\n   quota unknown, 0 active\n\
+                   -  out      -\n   cannot be used: week 0%\n   left / 3d 4h (pace x0.00),\n   0 active -> no: exhausted\n";
+        assert!(screen(30).ends_with(end), "{}", screen(30));
+        for width in NARROWEST..120 {
+            assert!(!screen(width).contains('…'), "{width}: {}", screen(width));
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Signals, of two kinds of commands: as bytes in a pipe for a screen that stays (`listen`), and while codex runs: the terminal's own (INT, QUIT) are left to codex, TERM and HUP are handed on to it.
+//! Signals, for two kinds of commands. A screen that stays gets them as bytes in a pipe (`listen`). While codex runs, the
+//! terminal's own (INT, QUIT) are left to codex, TERM and HUP are handed on to it (`take_over`).
 //! A no-op handler and never `SIG_IGN`: a child inherits the latter, the former is reset by exec (design.md 2.2). What was
 //! ignored when we were started (`nohup`, a background job of a script) stays ignored, by us and by codex.
 
@@ -17,10 +18,10 @@ const HANDED_ON: [libc::c_int; 2] = [libc::SIGTERM, libc::SIGHUP];
 /// From here on INT and QUIT do nothing to this process, TERM and HUP wait for `forward_to`.
 pub fn take_over() {
     for signal in [libc::SIGINT, libc::SIGQUIT] {
-        install(signal, nothing);
+        install(signal, nothing, libc::SA_RESTART);
     }
     for signal in HANDED_ON {
-        install(signal, hand_on);
+        install(signal, hand_on, libc::SA_RESTART);
     }
 }
 
@@ -36,6 +37,9 @@ static LISTENER: AtomicI32 = AtomicI32::new(-1);
 const LISTENED: [libc::c_int; 7] =
     [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGTSTP, libc::SIGCONT, libc::SIGWINCH];
 
+/// Flags of a handler that ends a write to a terminal which takes nothing (no SA_RESTART).
+const AT_ONCE: libc::c_int = 0;
+
 /// From here on what ends, suspends or resizes a screen is a byte to be read, its number, and does nothing else.
 pub fn listen() -> io::Result<UnixStream> {
     let (near, far) = UnixStream::pair()?;
@@ -44,7 +48,7 @@ pub fn listen() -> io::Result<UnixStream> {
     // Never closed: a handler may be about to write to it.
     LISTENER.store(far.into_raw_fd(), Ordering::SeqCst);
     for signal in LISTENED {
-        install(signal, tell);
+        install(signal, tell, AT_ONCE);
     }
     Ok(near)
 }
@@ -60,7 +64,7 @@ extern "C" fn tell(signal: libc::c_int) {
 pub fn suspend() {
     default(libc::SIGTSTP);
     raise(libc::SIGTSTP);
-    install(libc::SIGTSTP, tell);
+    install(libc::SIGTSTP, tell, AT_ONCE);
 }
 
 /// Ends this process by the signal, as if it had never been caught.
@@ -102,9 +106,9 @@ fn deliver() {
     }
 }
 
-fn install(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
-    // SAFETY: a zeroed sigaction is valid (empty mask); the handler only uses async-signal-safe operations, and
-    // SA_RESTART keeps the other threads' system calls going.
+/// With SA_RESTART in `flags` the other threads' system calls go on.
+fn install(signal: libc::c_int, handler: extern "C" fn(libc::c_int), flags: libc::c_int) {
+    // SAFETY: a zeroed sigaction is valid (empty mask); the handler only uses async-signal-safe operations.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         libc::sigaction(signal, std::ptr::null(), &raw mut action);
@@ -113,7 +117,7 @@ fn install(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
         }
         action = std::mem::zeroed();
         action.sa_sigaction = handler as *const () as libc::sighandler_t;
-        action.sa_flags = libc::SA_RESTART;
+        action.sa_flags = flags;
         libc::sigaction(signal, &raw const action, std::ptr::null_mut());
     }
 }

@@ -7,6 +7,9 @@ use std::os::fd::AsRawFd;
 const DEFAULT_COLUMNS: usize = 110;
 /// Rows when nobody can say.
 const DEFAULT_ROWS: usize = 40;
+/// Columns or rows. No screen has so many, and a picture of as many of both is a few megabytes: a larger number is a mistake,
+/// whoever says it.
+const MOST: usize = 1_000;
 
 /// Columns of the screen that stdout is: `PRODEX_TERM_COLUMNS`, else the terminal's own answer, else 110. At least 1.
 pub fn width() -> usize {
@@ -68,14 +71,18 @@ fn speaks_utf8(variable: Variable) -> bool {
 }
 
 fn from_env(name: &str) -> Option<usize> {
-    std::env::var(name).ok()?.trim().parse().ok().filter(|&n| n > 0)
+    sensible(std::env::var(name).ok()?.trim().parse().ok()?)
+}
+
+fn sensible(number: usize) -> Option<usize> {
+    (number > 0).then(|| number.min(MOST))
 }
 
 fn size() -> Option<(usize, usize)> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCGWINSZ writes a winsize through the pointer, which is to a live one; it fails harmlessly elsewhere.
     let answer = unsafe { libc::ioctl(std::io::stdout().as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
-    (answer == 0 && size.ws_col > 0 && size.ws_row > 0).then(|| (usize::from(size.ws_col), usize::from(size.ws_row)))
+    sensible(size.ws_col.into()).zip(sensible(size.ws_row.into())).filter(|_| answer == 0)
 }
 
 #[cfg(test)]

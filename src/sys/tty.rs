@@ -1,19 +1,27 @@
 //! The terminal as a screen of its own: keys without Enter, no echo, no cursor, the alternate buffer; put back as it was on
-//! every way out, a panic and a signal included. Knows neither keys nor what is drawn.
+//! every way out, a panic and a signal included. Never waits for a terminal that takes nothing. Knows neither keys nor what is
+//! drawn.
 
 use super::poll::{self, Watch};
-use super::signal;
-use std::fs::File;
+use super::{clock, signal};
+use std::cell::Cell;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Alternate buffer, no cursor, and no wrapping: a character that is wider than we think must not shift all lines.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?7l";
-const LEAVE: &[u8] = b"\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l";
+/// The first of it ends a picture that was begun (`?2026h`).
+const LEAVE: &[u8] = b"\x1b[?2026l\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l";
+/// A terminal that takes no byte for so long stands still: held with Ctrl+S, or nobody reads it. What is not written by then is
+/// given up, so that keys are heard meanwhile and an end is one.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How the terminal was, while it is not.
 static BEFORE: Mutex<Option<libc::termios>> = Mutex::new(None);
@@ -35,6 +43,8 @@ pub enum Event {
     Suspended,
     /// Somebody called [`Bell::ring`].
     Rung,
+    /// Another thread panicked, with these words.
+    Broken(String),
     Timeout,
 }
 
@@ -55,6 +65,11 @@ pub struct Screen {
     bell: Bell,
     /// Where keys come from, while stdin is a terminal.
     keys: Option<File>,
+    out: File,
+    /// The terminal took everything so far, [`ENTER`] first.
+    whole: Cell<bool>,
+    /// Of the first panic in another thread.
+    broken: Arc<Mutex<Option<String>>>,
 }
 
 impl Screen {
@@ -66,14 +81,11 @@ impl Screen {
         bell.set_nonblocking(true)?;
         let stdin = io::stdin();
         let keys = stdin.is_terminal().then(|| stdin.as_fd().try_clone_to_owned()).transpose()?.map(File::from);
-        let screen = Screen { signals, rung, bell: Bell(Arc::new(bell)), keys };
-        // The message of a panic belongs on the screen that stays.
-        let hook = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            leave();
-            hook(info);
-        }));
-        screen.enter()?;
+        let bell = Bell(Arc::new(bell));
+        let broken = Arc::default();
+        let screen = Screen { signals, rung, bell, keys, out: terminal()?, whole: Cell::new(false), broken };
+        screen.catch_panics();
+        screen.enter();
         Ok(screen)
     }
 
@@ -81,17 +93,36 @@ impl Screen {
         self.bell.clone()
     }
 
-    fn enter(&self) -> io::Result<()> {
+    /// The message of a panic belongs on the screen that stays. Only the thread that draws may give the terminal back: it would
+    /// draw on behind another one's back.
+    fn catch_panics(&self) {
+        let (bell, broken, drawing) = (self.bell(), Arc::clone(&self.broken), thread::current().id());
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if thread::current().id() == drawing {
+                leave();
+                hook(info);
+                return;
+            }
+            broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| info.to_string());
+            bell.ring();
+        }));
+    }
+
+    fn enter(&self) {
         if self.keys.is_some() {
             set_keys();
         }
         ENTERED.store(true, Ordering::SeqCst);
-        write(ENTER)
+        self.whole.set(false);
     }
 
-    /// All of it in one write.
-    pub fn draw(&self, bytes: &[u8]) -> io::Result<()> {
-        write(bytes)
+    /// Whether the terminal took all of it. False: a signal came meanwhile, or it stands still; nobody knows what it shows then.
+    pub fn draw(&self, bytes: &[u8]) -> io::Result<bool> {
+        let start = if self.whole.get() { &[] } else { ENTER };
+        let whole = write(&self.out, &[start, bytes].concat(), Watch::new(&self.signals).read(true))?;
+        self.whole.set(whole);
+        Ok(whole)
     }
 
     /// Until something happens, or `deadline`.
@@ -119,14 +150,15 @@ impl Screen {
             });
         }
         while matches!((&self.rung).read(&mut bytes), Ok(256)) {}
-        Ok(Event::Rung)
+        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(broken.map_or(Event::Rung, Event::Broken))
     }
 
     /// Gives the terminal back and sleeps until the shell says to go on.
-    pub fn suspend(&self) -> io::Result<()> {
+    pub fn suspend(&self) {
         leave();
         signal::suspend();
-        self.enter()
+        self.enter();
     }
 }
 
@@ -147,13 +179,18 @@ impl Drop for Screen {
 
 /// As it was before; once.
 fn leave() {
-    if ENTERED.swap(false, Ordering::SeqCst) {
-        let _ = write(LEAVE);
-        let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(before) = before {
-            // SAFETY: a live termios that tcgetattr filled.
-            unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, &raw const before) };
-        }
+    if !ENTERED.swap(false, Ordering::SeqCst) {
+        return;
+    }
+    let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(mut mode) = before {
+        // Ends what Ctrl+S holds: the last words are to come through.
+        mode.c_iflag &= !libc::IXON;
+        set_mode(&mode);
+    }
+    let _ = terminal().and_then(|out| write(&out, LEAVE, Watch::nothing()));
+    if let Some(mode) = before {
+        set_mode(&mode);
     }
 }
 
@@ -169,24 +206,62 @@ fn set_keys() {
     mode.c_lflag &= !(libc::ICANON | libc::ECHO);
     mode.c_cc[libc::VMIN] = 1;
     mode.c_cc[libc::VTIME] = 0;
-    // SAFETY: as above.
-    unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, &raw const mode) };
+    set_mode(&mode);
 }
 
-/// Past std's line buffer, which would cut a picture into pieces.
-fn write(mut bytes: &[u8]) -> io::Result<()> {
-    let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+fn set_mode(mode: &libc::termios) {
+    // SAFETY: the pointer is to a live termios.
+    unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, &raw const *mode) };
+}
+
+/// The terminal that stdout is, past std's line buffer, which would cut a picture into pieces. Opened anew, so that not to block
+/// is our own affair and not that of everybody who has it open; where that is not allowed, as it is.
+fn terminal() -> io::Result<File> {
+    let own = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open("/dev/fd/1");
+    own.or_else(|_| io::stdout().as_fd().try_clone_to_owned().map(File::from))
+}
+
+/// Whether all of it was taken: see [`PATIENCE`]; `wake` ends it as well.
+fn write(mut out: &File, mut bytes: &[u8], wake: Watch) -> io::Result<bool> {
+    let mut until = clock::now() + PATIENCE;
     while !bytes.is_empty() {
-        match stdout.write(bytes) {
+        let mut set = [Watch::new(out).write(true), wake];
+        if !poll::wait(&mut set, Some(until))? || set[1].readable() || clock::now() >= until {
+            return Ok(false);
+        }
+        match out.write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(taken) => bytes = bytes.get(taken..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Another program left the terminal non-blocking.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                poll::wait(&mut [Watch::new(&stdout).write(true)], None)?;
+            Ok(taken) => {
+                bytes = bytes.get(taken..).unwrap_or_default();
+                until = clock::now() + PATIENCE;
             }
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_elsewhere_is_told_to_the_thread_that_draws() {
+        let (signals, _other) = UnixStream::pair().unwrap();
+        let (rung, bell) = UnixStream::pair().unwrap();
+        rung.set_nonblocking(true).unwrap();
+        let (bell, out) = (Bell(Arc::new(bell)), File::open("/dev/null").unwrap());
+        let screen = Screen { signals, rung, bell, keys: None, out, whole: Cell::new(true), broken: Arc::default() };
+        let soon = || clock::now() + Duration::from_secs(60);
+        screen.bell().ring();
+        assert_eq!(screen.wait(soon()).unwrap(), Event::Rung);
+        screen.catch_panics();
+        let other = thread::spawn(|| panic!("on purpose"));
+        let told = screen.wait(soon()).unwrap();
+        assert!(other.join().is_err());
+        let _ = std::panic::take_hook();
+        // Another test's may have been the first.
+        assert!(matches!(&told, Event::Broken(words) if words.contains("panicked")), "{told:?}");
+    }
 }

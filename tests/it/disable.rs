@@ -3,13 +3,14 @@
 
 use crate::support::behind::{Behind, until};
 use crate::support::codex::Fake;
-use crate::support::scene::Scene;
+use crate::support::scene::{SOON, Scene};
 use crate::support::space::TestSpace;
 use crate::support::standin::backend::Backend;
 use crate::support::standin::behave::{Behave, Cut, Point};
 use crate::support::standin::json::Json;
 use crate::support::standin::script::{Kind, Script};
 use crate::support::standin::usage::Usage;
+use crate::support::tmux::Tmux;
 use std::fs;
 use std::path::Path;
 
@@ -166,6 +167,48 @@ fn what_a_stopped_run_learned_is_known() {
     for name in NAMES {
         assert_eq!(scene.backend.of(name, &Kind::Usage).len(), 1, "{name} is not asked twice within 30 s");
     }
+}
+
+#[test]
+fn a_screen_asks_a_disabled_account_only_by_name() {
+    let backend = Backend::start(Script::new(&NAMES));
+    let space = TestSpace::with_profiles("disabled-unasked", &NAMES, &backend);
+    let asked = || {
+        let calls = |name: &&str| backend.of(name, &Kind::Usage).len();
+        NAMES.iter().map(calls).collect::<Vec<usize>>()
+    };
+    for name in ["alpha", "beta"] {
+        ok(&space, &["profile", "disable", name]);
+    }
+    // Of beta something is known, of alpha nothing.
+    assert!(ok(&space, &["quota", "-p", "beta", "--once"]).contains("5h: 88% left"));
+    assert_eq!(asked(), [0, 1, 0]);
+    let screen = ok(&space, &["quota", "--all", "--once"]);
+    for words in ["status: Ready; disabled; read ", "status: Not read yet; disabled\n", "Pool:  "] {
+        assert!(screen.contains(words), "{words}: {screen}");
+    }
+    // Nor where it is the active one.
+    assert!(ok(&space, &["quota", "--once"]).contains("Status:    Not read yet; disabled\n"));
+    let json = Json::parse(ok(&space, &["quota", "--all", "--json"]).as_bytes()).expect("JSON");
+    let status = |profile: &Json| profile.get("quota")?.get("status")?.text().map(str::to_owned);
+    let statuses: Vec<_> = json.get("profiles").expect("profiles").items().iter().filter_map(status).collect();
+    assert_eq!(statuses, ["unknown", "ready", "ready"]);
+    let raw = ok(&space, &["quota", "--all", "--raw"]);
+    assert_eq!(raw.matches("\"error\": \"disabled, so it was not asked\"").count(), 2, "{raw}");
+    let error = space.prodex(&["quota", "--raw"]).output().expect(1).stderr;
+    assert!(error.contains("`prodex quota -p alpha --raw`"), "{error}");
+    ok(&space, &["doctor", "--quota"]);
+    assert_eq!((asked()[0], asked()[1]), (0, 1));
+    let tmux = Tmux::start(&space, 80, 40, &[], &[env!("CARGO_BIN_EXE_prodex"), "quota", "--all"]);
+    let screen = tmux.wait_for("Not read yet; disabled", SOON);
+    assert!(screen.contains("Ready; disabled; read ") && !screen.contains("asking"), "{screen}");
+    drop(tmux);
+    assert_eq!((asked()[0], asked()[1]), (0, 1));
+    // By name it is.
+    let tmux = Tmux::start(&space, 80, 40, &[], &[env!("CARGO_BIN_EXE_prodex"), "quota", "-p", "alpha"]);
+    tmux.wait_for("Ready; disabled; read 0s ago", SOON);
+    assert_eq!((asked()[0], asked()[1]), (1, 1));
+    assert!(ok(&space, &["quota", "--line"]).starts_with("alpha 5h 88% | weekly 70% | disabled"));
 }
 
 #[test]

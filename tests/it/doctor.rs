@@ -169,6 +169,21 @@ fn a_version_that_hangs_or_fails_is_a_finding() {
 }
 
 #[test]
+fn a_missing_directory_for_temporary_files_is_not_codexs_fault() {
+    let mut space = two();
+    let fake = Fake::new(&space, OBEYS);
+    space.env("PRODEX_CODEX_BIN", fake.path());
+    let missing = space.root().join("nowhere");
+    space.env("TMPDIR", missing.to_str().unwrap());
+    let found = document(&space, &[]);
+    assert_eq!(ids(&found), ["no_tmpdir"]);
+    let finding = &found.get("findings").unwrap().items()[0];
+    let words = |name: &str| finding.get(name).and_then(Json::text).unwrap().to_owned();
+    assert!(words("what").contains(missing.to_str().unwrap()) && words("next").contains("TMPDIR"));
+    assert_eq!(fake.calls().len(), 0, "it was not tried");
+}
+
+#[test]
 fn everything_that_is_wrong_is_a_line_with_the_next_command() {
     let mut space = TestSpace::new("doctor-wrong");
     space.env("PRODEX_CODEX_BIN", "no-such-codex");

@@ -6,6 +6,7 @@ use crate::support::standin::backend::Backend;
 use crate::support::standin::behave::{Behave, Point, Say};
 use crate::support::standin::gate::Gate;
 use crate::support::standin::script::{Kind, Script};
+use crate::support::standin::token;
 use crate::support::standin::usage::Usage;
 use crate::support::tmux::Tmux;
 use prodex::screen::text;
@@ -175,4 +176,19 @@ fn what_is_no_screen_gets_one_plain_snapshot() {
     let dumb = Tmux::start(&space, 80, 30, &[], &["env", "TERM=dumb", PRODEX, "quota", "--all"]);
     assert_eq!(dumb.wait_exit(SOON), 0);
     assert!(dumb.capture().contains("status: Ready"));
+}
+
+#[test]
+fn an_account_has_one_e_mail_on_every_screen() {
+    let (space, _backend) = world("live-mail", &NAMES[..2], Script::new(&NAMES[..2]));
+    // What was remembered of an earlier login.
+    let state = std::fs::read_to_string(space.state_file()).unwrap();
+    let login = token::email("work");
+    std::fs::write(space.state_file(), state.replace(&login, "earlier@example.com")).unwrap();
+    for args in ["quota --once", "quota --all --once", "quota --json", "profile list", "current", "doctor --runtime"] {
+        let said = space.prodex(&args.split(' ').collect::<Vec<_>>()).at_most(PATIENCE).output().stdout;
+        assert!(said.contains(&login) && !said.contains("earlier"), "{args}:\n{said}");
+    }
+    let watched = view(&space, 120, 30).wait_for("status: Ready", SOON);
+    assert!(watched.contains(&login) && !watched.contains("earlier"), "{watched}");
 }

@@ -1,5 +1,6 @@
 //! `prodex quota` from outside: the binary against a small backend of its own that answers by token.
 
+use crate::support::space::TestSpace;
 use crate::support::standin::json::Json;
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -418,6 +419,27 @@ fn a_status_bar_shows_what_is_known_and_asks_nobody() {
     let long_ago = (taken.parse::<u64>().unwrap() - 7_800).to_string();
     std::fs::write(&age, old.replace(&format!("\"taken_at\":{taken}"), &format!("\"taken_at\":{long_ago}"))).unwrap();
     assert_eq!(space.run(&["--line"], 80).1, "main 5h 63% | weekly 88% | 2h 10m ago | 1 of 2 ready\n");
+}
+
+#[test]
+fn a_status_bar_gets_one_line_whatever_is_wrong() {
+    let space = TestSpace::new("bar");
+    let line = |args: &[&str], base: &str| {
+        let run = space.prodex(&[&["quota", "--line"][..], args].concat()).env("CODEX_CHATGPT_BASE_URL", base);
+        let output = run.output().expect(0);
+        (output.stdout, output.stderr)
+    };
+    let said = |text: &str| (format!("prodex: {text}\n"), String::new());
+    assert_eq!(line(&[], "http://127.0.0.1:9"), said("there is no profile yet"));
+    space.profiles(&["main"]);
+    assert_eq!(line(&[], "http://127.0.0.1:9").0, "main not read yet\n");
+    assert_eq!(line(&["-p", "gone"], "http://127.0.0.1:9"), said("profile 'gone' does not exist"));
+    let (bad, stderr) = line(&[], "not an address\nwith two lines");
+    assert!(bad.starts_with("prodex: the base URL") && bad.lines().count() == 1 && stderr.is_empty(), "{bad}{stderr}");
+    let state = std::fs::read_to_string(space.state_file()).unwrap();
+    let vanished = state.replace("\"active_profile\": \"main\"", "\"active_profile\": \"gone\"");
+    std::fs::write(space.state_file(), vanished).unwrap();
+    assert_eq!(line(&[], "http://127.0.0.1:9").0, "prodex: active profile 'gone' no longer exists\n");
 }
 
 #[test]

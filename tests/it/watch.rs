@@ -6,8 +6,9 @@ use crate::support::space::TestSpace;
 use crate::support::standin::backend::Backend;
 use crate::support::standin::script::{Kind, Script};
 use crate::support::standin::usage::Usage;
-use crate::support::tmux::Tmux;
+use crate::support::tmux::{Tmux, signal};
 use std::fs;
+use std::time::{Duration, Instant};
 
 const PRODEX: &str = env!("CARGO_BIN_EXE_prodex");
 
@@ -63,9 +64,7 @@ fn kill(world: &World, name: &str) {
         fs::read(path.join("environ")).is_ok_and(|all| all.split(|byte| *byte == 0).any(|one| one == home.as_bytes()))
             && fs::read_link(path.join("exe")).is_ok_and(|exe| exe.to_string_lossy() == PRODEX)
     });
-    let process = ours.expect("the view runs").file_name().unwrap().to_string_lossy().into_owned();
-    let status = std::process::Command::new("kill").args(["-s", name, &process]).status();
-    assert!(status.expect("kill runs").success());
+    signal(name, &ours.expect("the view runs").file_name().unwrap().to_string_lossy());
 }
 
 #[test]
@@ -79,6 +78,63 @@ fn a_stop_from_outside_is_recovered_from() {
     tmux.wait_for(&format!("[ Quota first ] {}\n", "=".repeat(44)), SOON);
     tmux.send_keys(&["q"]);
     assert_eq!(tmux.wait_exit(SOON), 0);
+}
+
+const WAYS_OUT: [(&str, i32); 3] = [("TERM", 143), ("HUP", 129), ("INT", 0)];
+
+#[test]
+fn it_ends_while_ctrl_s_holds_the_terminal() {
+    let world = World::healthy(&["first"]);
+    let held = || {
+        let tmux = world.open(80, 24, &[]);
+        tmux.wait_for("Ready", PATIENCE);
+        tmux.send_keys(&["C-s"]);
+        // At the next second it draws.
+        std::thread::sleep(Duration::from_millis(1_500));
+        tmux
+    };
+    for (name, code) in WAYS_OUT {
+        let tmux = held();
+        kill(&world, name);
+        assert_eq!(tmux.wait_exit(SOON), code, "{name}");
+        tmux.wait_until("the screen from before", SOON, |_| tmux.format("#{alternate_on}#{wrap_flag}") == "01");
+    }
+    let tmux = held();
+    tmux.send_keys(&["q"]);
+    assert_eq!(tmux.wait_exit(SOON), 0);
+    let tmux = held();
+    let before = tmux.capture();
+    tmux.send_keys(&["C-q"]);
+    tmux.wait_until("seconds that go on", SOON, |screen| screen != before);
+}
+
+#[test]
+fn it_ends_while_nobody_reads_the_terminal() {
+    let world = World::healthy(&["first", "second"]);
+    for (name, code) in WAYS_OUT {
+        // Of this size a picture is some 15 KB. A shell's own words of a signal would wait for a reader.
+        let large = "export PRODEX_TERM_COLUMNS=1000 PRODEX_TERM_LINES=1000; exec 2> /dev/null; \"$0\" quota --all; echo $? > code";
+        let tmux = Tmux::start(&world.space, 80, 24, &[], &["sh", "-c", large, PRODEX]);
+        tmux.wait_for("Quota Watch", PATIENCE);
+        let hanging = tmux.hang();
+        // More pictures than a terminal keeps (some 70 KB).
+        for _ in 0..40 {
+            kill(&world, "WINCH");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        kill(&world, name);
+        let code_file = world.space.work().join("code");
+        let ended = || fs::read_to_string(&code_file).ok()?.trim().parse::<i32>().ok();
+        let until = Instant::now() + SOON;
+        while ended().is_none() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // Asked before it reads again.
+        let ended = ended();
+        let _ = fs::remove_file(code_file);
+        drop(hanging);
+        assert_eq!(ended, Some(code), "{name}");
+    }
 }
 
 #[test]
@@ -108,4 +164,27 @@ fn without_a_keyboard_it_lives_until_ctrl_c() {
     tmux.wait_for("accounts, 2 ready", PATIENCE);
     tmux.send_keys(&["C-c"]);
     tmux.wait_for("ended: 0", SOON);
+}
+
+#[test]
+fn a_size_that_no_screen_has_is_no_panic() {
+    let world = World::healthy(&["first", "second"]);
+    for number in [u32::MAX.into(), u64::MAX] {
+        let number = number.to_string();
+        for args in [
+            &["quota", "--all", "--once"][..],
+            &["quota", "--once"],
+            &["why"],
+            &["profile", "list"],
+            &["doctor", "--runtime"],
+        ] {
+            let run = world.space.prodex(args).env("PRODEX_TERM_COLUMNS", &number).env("PRODEX_TERM_LINES", &number);
+            assert_eq!(run.at_most(PATIENCE).output().code(), 0, "{args:?}");
+        }
+        let sizes = format!("PRODEX_TERM_COLUMNS={number} PRODEX_TERM_LINES={number}");
+        let tmux = world.shell(&format!("{sizes} \"$prodex\" quota --all"));
+        tmux.wait_for("[ Quota Watch ] ===", PATIENCE);
+        tmux.send_keys(&["q"]);
+        tmux.wait_for("ended: 0", SOON);
+    }
 }

@@ -21,12 +21,34 @@ const PERIOD: Duration = Duration::from_secs(5);
 /// After so long an answer is not under way any more, whatever became of its thread. Seconds.
 const LOST: u64 = 15;
 
+/// Who is looked at.
+pub enum Whom {
+    All,
+    /// `named`: by the user, who means a disabled one, too.
+    One {
+        name: String,
+        named: bool,
+    },
+}
+
+impl Whom {
+    fn includes(&self, profile: &Profile) -> bool {
+        match self {
+            Whom::All => true,
+            Whom::One { name, .. } => *name == profile.name,
+        }
+    }
+
+    fn may_ask(&self, profile: &Profile) -> bool {
+        !profile.disabled || matches!(self, Whom::One { named: true, .. })
+    }
+}
+
 /// Shared by the screen, the thread that looks around, and those that ask.
 pub struct Feed {
     config: Config,
     url: Url,
-    /// All profiles, or this one.
-    only: Option<String>,
+    whom: Whom,
     bell: Mutex<Option<Bell>>,
     board: Mutex<Board>,
 }
@@ -48,8 +70,8 @@ struct Account {
     rotation: Option<String>,
     /// Whose login it is: [`snapshots::account`].
     key: String,
-    /// Nobody can be asked about a login without tokens.
-    tokens: bool,
+    /// Somebody can be asked, which needs a login with tokens, and may be.
+    to_ask: bool,
     asked_at: Option<u64>,
     trouble: Option<Trouble>,
 }
@@ -63,9 +85,9 @@ struct Trouble {
 }
 
 impl Feed {
-    pub fn new(config: &Config, url: &Url, only: Option<String>, state: &State) -> Arc<Feed> {
+    pub fn new(config: &Config, url: &Url, whom: Whom, state: &State) -> Arc<Feed> {
         let feed =
-            Feed { config: config.clone(), url: url.clone(), only, bell: Mutex::default(), board: Mutex::default() };
+            Feed { config: config.clone(), url: url.clone(), whom, bell: Mutex::default(), board: Mutex::default() };
         feed.take_in(state);
         Arc::new(feed)
     }
@@ -102,11 +124,10 @@ impl Feed {
     /// The profiles as they are, and what others wrote.
     fn take_in(&self, state: &State) {
         let active = state.active();
-        let wanted = |profile: &Profile| self.only.as_ref().is_none_or(|only| *only == profile.name);
         let accounts: Vec<Account> = state
             .profiles()
             .into_iter()
-            .filter(wanted)
+            .filter(|profile| self.whom.includes(profile))
             .map(|profile| self.account(profile, active.as_deref()))
             .collect();
         let known = shelf::load(&self.config);
@@ -128,16 +149,16 @@ impl Feed {
 
     fn account(&self, profile: Profile, active: Option<&str>) -> Account {
         let auth = auth::read(&profile.codex_home);
-        let key = snapshots::account(auth.tokens().and_then(|tokens| tokens.account_id.as_deref()), &self.url);
+        let key = chart::account(&auth, &self.url);
         let tokens = auth.tokens().is_some();
         let mut account = Account {
             current: active == Some(&profile.name),
             auth: auth.label().to_owned(),
-            email: auth.email().map(str::to_owned),
+            email: chart::email(&profile, &auth).map(str::to_owned),
             rotation: chart::rotation(&profile),
+            to_ask: tokens && self.whom.may_ask(&profile),
             profile,
             key,
-            tokens,
             asked_at: None,
             trouble: None,
         };
@@ -167,7 +188,7 @@ impl Feed {
         let under_way = board.accounts.iter().filter(|account| account.is_asked(now)).count();
         let is_due = |account: &&Account| {
             let known = board.known.of(&account.profile.name, &account.key);
-            account.tokens && !account.is_asked(now) && known.is_none_or(|known| known.due_at(now) <= now)
+            account.to_ask && !account.is_asked(now) && known.is_none_or(|known| known.due_at(now) <= now)
         };
         let due = board.accounts.iter().filter(is_due).take(AT_ONCE.saturating_sub(under_way));
         let due: Vec<(Profile, String)> = due.map(|account| (account.profile.clone(), account.key.clone())).collect();
@@ -242,12 +263,12 @@ impl Board {
             (Some(reading), _) => Ok(reading),
             (None, problem) => Err(problem.unwrap_or_default()),
         };
-        let asking = account.is_asked(now) || (reading.is_none() && problem.is_none());
+        let asking = account.is_asked(now) || (account.to_ask && reading.is_none() && problem.is_none());
         Row {
             name: &account.profile.name,
             current: account.current,
             auth: &account.auth,
-            account: account.profile.email.as_deref().or(account.email.as_deref()),
+            account: account.email.as_deref(),
             quota,
             rotation: account.rotation.as_deref(),
             live: Some(Live { age: quota.is_ok().then_some(age), asking, problem }),
@@ -288,7 +309,7 @@ mod tests {
             email: Some("a@example.com".to_owned()),
             rotation: None,
             key: "x".to_owned(),
-            tokens: true,
+            to_ask: true,
             asked_at: None,
             trouble: trouble.map(|(ago, grave)| Trouble { at: NOW - ago, words: "no".to_owned(), grave }),
         });

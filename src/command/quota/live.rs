@@ -3,7 +3,7 @@
 
 use super::feed::Feed;
 use super::keys::{Key, Keys};
-use crate::error::Outcome;
+use crate::error::{Error, Outcome};
 use crate::screen::quota::{overview, single};
 use crate::screen::view::{Frame, View};
 use crate::screen::{Look, text};
@@ -29,8 +29,10 @@ pub fn run(feed: &Arc<Feed>, kind: Kind) -> Outcome {
     loop {
         let (width, height) = (terminal::width(), terminal::height());
         let frame = frame(feed, kind, from, height, Look { width, ..super::look() });
-        if let Some(bytes) = picture.change(&frame.lines, width, height) {
-            screen.draw(&bytes)?;
+        if let Some(bytes) = picture.change(&frame.lines, width, height)
+            && !screen.draw(&bytes)?
+        {
+            picture = Picture::default();
         }
         from = frame.first;
         if !started {
@@ -50,7 +52,7 @@ pub fn run(feed: &Arc<Feed>, kind: Kind) -> Outcome {
             }
             Event::Resized => picture = Picture::default(),
             Event::Suspended => {
-                screen.suspend()?;
+                screen.suspend();
                 picture = Picture::default();
             }
             Event::Interrupted | Event::Closed => return Ok(0),
@@ -58,6 +60,11 @@ pub fn run(feed: &Arc<Feed>, kind: Kind) -> Outcome {
                 drop(screen);
                 signal::end_by(by);
                 return Ok(0);
+            }
+            // Whoever died may have been the one that asks: rather no view than numbers that stand still.
+            Event::Broken(words) => {
+                drop(screen);
+                return Err(Error::new(format!("the view broke: {words}")).next("Please report this."));
             }
             Event::Rung | Event::Timeout => {}
         }

@@ -130,6 +130,7 @@ pub(super) fn verdict(row: &Row, now: u64) -> (&'static str, Style) {
         Ok(Readiness::Blocked(_)) => ("Blocked", Style::Out),
         Ok(Readiness::Unknown) => ("Unknown", Style::Low),
         Err(_) if row.waits() => ("asking", Style::Faint),
+        Err("") => ("Not read yet", Style::Faint),
         Err(_) => ("Error", Style::Out),
     }
 }

@@ -69,6 +69,11 @@ impl Tmux {
         self.call(&["display-message", "-p", format]).trim_end().to_owned()
     }
 
+    /// From here on nobody reads what the command prints, until this is dropped.
+    pub fn hang(&self) -> Hanging {
+        Hanging::new(self.format("#{pid}"))
+    }
+
     pub fn resize(&self, width: u16, height: u16) {
         self.call(&["resize-window", "-x", &width.to_string(), "-y", &height.to_string()]);
     }
@@ -108,6 +113,28 @@ impl Tmux {
             std::thread::sleep(Duration::from_millis(30));
         }
     }
+}
+
+/// A tmux that stands still.
+pub struct Hanging(String);
+
+impl Hanging {
+    fn new(pid: String) -> Hanging {
+        signal("STOP", &pid);
+        Hanging(pid)
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        signal("CONT", &self.0);
+    }
+}
+
+/// To a process that the test started.
+pub fn signal(name: &str, pid: &str) {
+    let status = Command::new("kill").args(["-s", name, pid]).status();
+    assert!(status.expect("kill runs").success(), "kill -s {name} {pid}");
 }
 
 impl Drop for Tmux {
