@@ -317,6 +317,31 @@ fn where_an_account_belongs() {
     line(&behind, "workspace", &["accounts_check=made_up"]);
 }
 
+/// The backend takes its time to say where the account belongs.
+#[test]
+fn nobody_is_served_before_it_is_known_where_and_who_leaves_does_not_wait() {
+    let gate = Gate::new();
+    let backend = Backend::start(Script::new(&NAMES).check("alpha", "NO_CONSTRAINT", "us"));
+    backend.set("alpha", Kind::Check, [Behave::ok().hold(&gate, Point::BeforeHead)]);
+    let behind = Behind::start("leaves", &NAMES, &backend);
+    let begin = || {
+        let mut client = behind.client();
+        client.request("POST", &behind.model("/responses"), &behind.fresh_headers(), b"{}");
+        client
+    };
+    let client = begin();
+    until("alpha's question", || (!backend.of("alpha", &Kind::Check).is_empty()).then_some(()));
+    drop(client);
+    line(&behind, "exchange", &["end=client_gone"]);
+    let mut client = begin();
+    assert_eq!(backend.of("alpha", &Kind::Post).len(), 0);
+    gate.open();
+    assert_eq!(client.response().expect("an answer").status, 200);
+    let sent = backend.of("alpha", &Kind::Post).pop().expect("it was served");
+    assert_eq!(sent.header("x-openai-account-routing-override"), Some("us"));
+    assert_eq!(backend.of("alpha", &Kind::Check).len(), 1, "one question for all");
+}
+
 /// Every worker reads a head that does not come, and as many connections wait as may.
 #[test]
 #[ignore = "needs 3,000 open files"]
