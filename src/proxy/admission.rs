@@ -29,10 +29,7 @@ pub fn admit<'a>(shared: &'a Shared, tag: Tag, path: &str) -> Result<Slot<'a>, S
                 Full::Lane { active, limit } => (Marker::LaneLimit, active, limit),
                 Full::All { active, limit } => (Marker::ActiveLimit, active, limit),
             };
-            shared.journal.note(
-                marker,
-                format_args!("transport={transport} path={path} lane={lane} active={active} limit={limit}"),
-            );
+            note_full(shared, tag, path, marker, active, limit);
             let waited = shared.limits.admission_wait.as_millis();
             let reason = reason(full, lane);
             shared.journal.note(
@@ -44,6 +41,14 @@ pub fn admit<'a>(shared: &'a Shared, tag: Tag, path: &str) -> Result<Slot<'a>, S
             Err(format!("prodex: {active} exchanges of this kind are in progress, and no more than {limit} may be."))
         }
     }
+}
+
+/// So many are in progress, and no more may be.
+pub fn note_full(shared: &Shared, tag: Tag, path: &str, marker: Marker, active: usize, limit: usize) {
+    let path = path.split('?').next().unwrap_or(path);
+    let (transport, lane) = (tag.transport(), tag.lane.name());
+    let fields = format_args!("transport={transport} path={path} lane={lane} active={active} limit={limit}");
+    shared.journal.note(marker, fields);
 }
 
 fn reason(full: Full, lane: &str) -> String {

@@ -6,8 +6,9 @@ use super::deliver::{self, Ended};
 use super::dial::{self, Dialled};
 use super::downstream::Client;
 use super::duplex::{Duplex, Moved, Read};
+use super::journal::Marker;
 use super::route::Route;
-use super::{Shared, exchange, websocket};
+use super::{Shared, admission, exchange, websocket};
 use crate::net::stream::Stream;
 use crate::wire::head::Request;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,6 +42,7 @@ pub fn serve(shared: &Shared, client: &mut Client, request: &Request, route: &Ro
         Err(ended) => return ended,
     };
     let Some(_open) = shared.passages.enter() else {
+        admission::note_full(shared, trace.tag, &route.path, Marker::ActiveLimit, MAX_OPEN, MAX_OPEN);
         let why = format!("prodex: {MAX_OPEN} sockets of this kind are open, and no more may be.");
         return deliver::unavailable(shared, client, &why, &trace);
     };
