@@ -306,6 +306,24 @@ fn a_login_that_is_refused_is_renewed_or_given_up() {
 }
 
 #[test]
+fn a_refresh_that_failed_is_not_tried_again_at_once() {
+    let backend = backend();
+    backend.set("alpha", Kind::Post, [Behave::quota_status()]);
+    backend.set("", Kind::Token, [Behave::plain_error(500)]);
+    let behind = Behind::start("pause", &NAMES, &backend);
+    answered(&behind.ask_fresh("{}"), "beta");
+    let id = backend.of("beta", &Kind::Post)[0].response_id.clone().expect("an id");
+    backend.set("beta", Kind::Post, [Behave::unauthorized()]);
+    // Whatever is wrong with beta, it is asked for what belongs to it.
+    for _ in 0..3 {
+        behind.ask_fresh(&format!(r#"{{"previous_response_id":"{id}"}}"#));
+    }
+    assert_eq!(backend.of("beta", &Kind::Post).len(), 4);
+    let tokens = backend.records().iter().filter(|record| record.kind == Kind::Token).count();
+    assert_eq!(tokens, 1, "{:?}", told(&behind, &["login_refresh_failed", "unauthorized"]));
+}
+
+#[test]
 fn where_an_account_belongs() {
     let backend = Backend::start(Script::new(&NAMES).check("beta", "NO_CONSTRAINT", "us"));
     let behind = Behind::start("belongs", &NAMES, &backend);
