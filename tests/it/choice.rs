@@ -137,7 +137,7 @@ fn when_one_runs_out_the_others_are_asked_again_after_a_minute() {
             let digits = part.trim_start().bytes().take_while(u8::is_ascii_digit).count();
             let (at, rest) = part.trim_start().split_at(digits);
             let at: u64 = at.parse().expect("a time");
-            older += &format!("{time}{}{rest}", at.saturating_sub(90));
+            older = format!("{older}{time}{}{rest}", at.saturating_sub(90));
         }
         text = older;
     }
