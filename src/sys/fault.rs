@@ -6,8 +6,8 @@ use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Ranges at the same time. A run has one; the tests of this crate have more.
-const MAX_RANGES: usize = 64;
+/// Ranges at the same time. A run has one; the tests of this crate play hundreds of runs in one process.
+const MAX_RANGES: usize = 1_024;
 /// The smallest page that Linux has: a range begins at one, so the bits below are free for its length.
 const PAGE_BITS: usize = 4096;
 
