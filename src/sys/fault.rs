@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Ranges at the same time. A run has one; the tests of this crate play hundreds of runs in one process.
+/// Ranges at the same time. A run has one; the tests of this crate play many runs in one process.
 const MAX_RANGES: usize = 1_024;
 /// The smallest page that Linux has: a range begins at one, so the bits below are free for its length.
 const PAGE_BITS: usize = 4096;
