@@ -59,7 +59,7 @@ fn an_exchange_from_its_place_to_its_end() {
     until("it is over", || told(&behind, &["exchange"]).pop());
     let id = last_response(&backend, "alpha", &Kind::Post);
     let steps = [
-        "candidate profile=alpha why=Current pinned=None excluded_count=0".to_owned(),
+        "candidate profile=alpha why=Current candidate=alpha pinned=None excluded_count=0".to_owned(),
         "profile_inflight profile=alpha count=1 context=responses_http event=acquire".to_owned(),
         "committed profile=alpha".to_owned(),
         "binding session_id profile=alpha value=s-1".to_owned(),
@@ -127,7 +127,7 @@ fn a_stream_that_breaks_after_its_output_began() {
     let behind = Behind::start("breaks", &NAMES, &backend);
     let answer = behind.ask(&mut behind.client(), b"{}");
     assert!(!answer.whole);
-    line(&behind, "stream_read_error", &["profile=alpha bytes=", " error=Closed"]);
+    line(&behind, "stream_read_error", &["profile=alpha chunks=", " bytes=", " elapsed_ms=", " error=Closed"]);
     line(&behind, "exchange", &["profile=alpha status=200", "end=upstream"]);
     assert_eq!(told(&behind, &["stream_complete"]).len(), 0);
     // Over a socket.
