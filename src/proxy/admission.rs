@@ -30,10 +30,7 @@ pub fn admit<'a>(shared: &'a Shared, tag: Tag, path: &str) -> Result<Slot<'a>, S
                 Full::Lane { active, limit } => (Marker::LaneLimit, active, limit),
                 Full::All { active, limit } => (Marker::ActiveLimit, active, limit),
             };
-            shared.journal.note(
-                marker,
-                format_args!("transport={transport} path={path} lane={lane} active={active} limit={limit}"),
-            );
+            note_full(shared, tag, path, marker, active, limit);
             let waited = shared.limits.admission_wait.as_millis();
             let reason = reason(full, lane);
             shared.journal.note(
@@ -50,13 +47,17 @@ pub fn admit<'a>(shared: &'a Shared, tag: Tag, path: &str) -> Result<Slot<'a>, S
 /// A place among the open sockets of a kind, or in words for the user why there is none.
 pub fn open<'a>(shared: &Shared, tag: Tag, path: &str, sockets: &'a Sockets) -> Result<Open<'a>, String> {
     sockets.enter().ok_or_else(|| {
-        let (path, lane, most) = (path.split('?').next().unwrap_or(path), tag.lane.name(), sockets.most);
-        shared.journal.note(
-            Marker::ActiveLimit,
-            format_args!("transport=websocket path={path} lane={lane} active={most} limit={most} reason=open_sockets"),
-        );
-        format!("prodex: {most} sockets of this kind are open, and no more may be.")
+        note_full(shared, tag, path, Marker::ActiveLimit, sockets.most, sockets.most);
+        format!("prodex: {} sockets of this kind are open, and no more may be.", sockets.most)
     })
+}
+
+/// So many are in progress, and no more may be.
+fn note_full(shared: &Shared, tag: Tag, path: &str, marker: Marker, active: usize, limit: usize) {
+    let path = path.split('?').next().unwrap_or(path);
+    let (transport, lane) = (tag.transport(), tag.lane.name());
+    let fields = format_args!("transport={transport} path={path} lane={lane} active={active} limit={limit}");
+    shared.journal.note(marker, fields);
 }
 
 fn reason(full: Full, lane: &str) -> String {

@@ -87,7 +87,7 @@ pub fn http(
     client: &mut Client,
     allowance: Allowance,
 ) -> Result<Answer, NetError> {
-    let target = Target::of(shared, call);
+    let target = Target::of(shared, call, client.fd())?;
     let key: Key = (call.sender.id(), target.origin.clone());
     let mut head = target.head(&shared.jar, call);
     if let Some(stream) = Some(&key).filter(|_| call.may_repeat()).and_then(|key| shared.connections.take(key)) {

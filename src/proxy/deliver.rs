@@ -91,8 +91,9 @@ pub fn relay(
         let fields = format_args!("profile={} bytes={}", shared.name(serving.id), answer.early.len());
         shared.journal.mark(tag, Marker::FirstUpstreamChunk, fields);
     }
-    let mut terminal = None;
+    let (mut terminal, mut chunks) = (None, 0_u64);
     let relayed = relay::run(shared, answer, client, true, |tap| {
+        chunks += 1;
         let Some((Serving { id, .. }, _)) = owner else { return };
         for response in tap.response_ids.drain(..) {
             record::response(shared, &response, *id);
@@ -124,11 +125,10 @@ pub fn relay(
         }
         match &relayed.end {
             End::Upstream(cause) => {
-                shared.journal.mark(
-                    tag,
-                    Marker::StreamReadError,
-                    format_args!("profile={name} bytes={} error={cause:?}", relayed.bytes),
-                );
+                let (bytes, elapsed) = (relayed.bytes, clock::now().saturating_duration_since(committed).as_millis());
+                let fields =
+                    format_args!("profile={name} chunks={chunks} bytes={bytes} elapsed_ms={elapsed} error={cause:?}");
+                shared.journal.mark(tag, Marker::StreamReadError, fields);
                 record::trouble(shared, tag, serving, &Trouble::Transport, 0);
             }
             End::Whole if is_stream => {

@@ -65,7 +65,7 @@ pub fn open(
 
 /// A socket with the credentials that the request itself brings.
 pub fn direct(shared: &Shared, client: &Client, call: &Call<'_>, key: &str) -> Result<Dialled, NetError> {
-    let target = Target::of(shared, call);
+    let target = Target::of(shared, call, client.fd())?;
     handshake(shared, client, call, &target, key, 0, &Allowance::alone(Lane::WebSocket))
 }
 
@@ -85,7 +85,10 @@ fn one(
         sender: Sender::Profile(id, credential),
         drop_turn_state: false,
     };
-    let target = Target::of(shared, &call);
+    let target = match Target::of(shared, &call, client.fd()) {
+        Ok(target) => target,
+        Err(error) => return Tried::Failed(error),
+    };
     match handshake(shared, client, &call, &target, opening.key, token, allowance) {
         Ok(Dialled::Answer(answer)) => {
             let retry_after = answer.head.headers().value("retry-after");

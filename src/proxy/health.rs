@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 /// A quota answer that names no reset is believed this long (0.2.38's figure).
 const QUOTA_DEFAULT: Duration = Duration::from_secs(20);
-/// An account whose plan has no codex is not asked again in this run, unless nobody else is left.
+/// An account whose plan has no codex is left out for a day, by all of the user's runs, unless nobody else is left.
 const NOT_INCLUDED: Duration = Duration::from_secs(24 * 3600);
 /// A refresh that failed for a reason that may pass, or a login that somebody else refreshes: not asked again so soon.
 const LOGIN_PAUSE: Duration = Duration::from_secs(60);
-/// An overloaded answer says little about the account; long enough to try another one first.
+/// An overloaded answer says little about the account; long enough to try another one first. Other runs are not told: it
+/// would be over before it helped them.
 const OVERLOAD: Duration = Duration::from_secs(10);
 /// Penalties, for one kind of work each: a transport failure weighs more than an overloaded answer; one point is forgotten
 /// in a minute; beyond the cap more failures tell nothing new (0.2.38's figures).

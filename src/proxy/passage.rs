@@ -63,3 +63,46 @@ fn pass(client: &mut Client, upstream: &mut Stream, early: Vec<u8>) -> &'static 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+
+    /// Our end as the proxy has it, and the other one.
+    fn pair() -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (Stream::plain(ours).unwrap(), listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn whatever_it_looks_like_it_passes() {
+        let quota = br#"{"type":"error","status":429,"error":{"type":"usage_limit_reached"}}"#;
+        // What comes with the heads, what comes later, who ends it.
+        for (early, later, ends) in
+            [(&b""[..], &quota[..], "upstream"), (quota, b"\x88\0", "upstream"), (b"x", b"", "client")]
+        {
+            let ((downstream, mut codex), (mut stream, mut upstream)) = (pair(), pair());
+            let mut client = Client::new(downstream);
+            client.unread = early.to_vec();
+            codex.write_all(later).unwrap();
+            upstream.write_all(later).unwrap();
+            let last = if ends == "client" { &codex } else { &upstream };
+            last.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(pass(&mut client, &mut stream, early.to_vec()), ends);
+            drop((client, stream));
+            let heard = |mut peer: TcpStream| {
+                let mut heard = Vec::new();
+                let _ = peer.read_to_end(&mut heard);
+                heard
+            };
+            let all = [early, later].concat();
+            if ends == "upstream" {
+                assert_eq!(heard(codex), all);
+            }
+            assert!(all.starts_with(&heard(upstream)));
+        }
+    }
+}

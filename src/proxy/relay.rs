@@ -284,4 +284,38 @@ mod tests {
             ["whole", "upstream", "client", "idle"]
         );
     }
+
+    /// Codex takes nothing, the upstream has much to say: what is neither with codex nor left in the upstream's socket is
+    /// what we hold.
+    #[test]
+    fn one_read_of_a_stream_is_held() {
+        const MUCH: usize = 32 << 20;
+        let ((stream, mut upstream), (downstream, _codex)) = (pair(), pair());
+        let (_, response) = head::response(b"HTTP/1.1 200 OK\r\n\r\n").unwrap().unwrap();
+        let mut answer = Answer {
+            head: response,
+            tap: Tap::new(Framing::UntilClose, false),
+            early: Buffer::new(),
+            stream,
+            key: (None, String::new()),
+            reusable: true,
+            url: Url::parse("http://h").unwrap(),
+        };
+        let sending = std::thread::spawn(move || upstream.write_all(&vec![b'x'; MUCH]));
+        let mut relayed = Relayed { end: End::Whole, bytes: 0, keep: true, first: None };
+        let idle = Duration::from_millis(200);
+        let end = pump(&mut answer, &mut Client::new(downstream), Buffer::new(), idle, &mut relayed, |_| ());
+        assert_eq!(end, End::Idle);
+        let (mut left, mut scratch) = (0, vec![0; 1 << 20]);
+        let patience = Patience::until(clock::now() + Duration::from_secs(20));
+        loop {
+            match answer.stream.read_some(&mut scratch, patience).unwrap() {
+                0 => break,
+                taken => left += taken,
+            }
+        }
+        sending.join().unwrap().unwrap();
+        let held = MUCH - left - relayed.bytes as usize;
+        assert!((1..=64 * 1024).contains(&held), "{held} bytes");
+    }
 }

@@ -144,7 +144,11 @@ fn note_candidate(shared: &Shared, tag: Tag, id: ProfileId, why: Why, ask: &Ask)
     shared.journal.mark(
         tag,
         Marker::Candidate,
-        format_args!("profile={} why={why:?} pinned={pinned} excluded_count={}", shared.name(id), ask.tried.len()),
+        format_args!(
+            "profile={0} why={why:?} candidate={0} pinned={pinned} excluded_count={1}",
+            shared.name(id),
+            ask.tried.len()
+        ),
     );
     if why == Why::LastResort {
         shared.journal.mark(tag, Marker::DirectCurrentProfileFallback, format_args!("profile={}", shared.name(id)));

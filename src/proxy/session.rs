@@ -21,10 +21,8 @@ use super::turn::Turn;
 use super::verdict::{Event, Trouble};
 use crate::wire::Malformed;
 use crate::wire::frame::{self, From, Opcode, Part, Prefix, Reader};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// With somebody else to ask, an upstream that says nothing at all to a turn is left after this.
-const FIRST_EVENT: Duration = Duration::from_secs(30);
 /// Close codes of RFC 6455 7.4.1.
 const PROTOCOL_ERROR: u16 = 1002;
 const TOO_BIG: u16 = 1009;
@@ -174,11 +172,7 @@ impl Session<'_> {
     fn deadline(&self) -> Option<Instant> {
         match &self.turn {
             Turn::Idle | Turn::Asking(_) => None,
-            Turn::Waiting(waiting) => Some(match waiting.heard_since {
-                Some(since) if waiting.holding => since + self.shared.limits.hold,
-                None if waiting.may_replay() && !waiting.patient => waiting.since + FIRST_EVENT,
-                _ => waiting.last + self.shared.limits.stream_idle,
-            }),
+            Turn::Waiting(waiting) => Some(waiting.until(self.shared.limits.hold, self.shared.limits.stream_idle)),
             Turn::Open { last } => Some(*last + self.shared.limits.stream_idle),
         }
     }

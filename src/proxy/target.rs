@@ -10,6 +10,7 @@ use crate::net::{Cause, NetError, Phase};
 use crate::sys::buffer::Buffer;
 use crate::wire::head::{self, Edit};
 use crate::wire::url::Url;
+use std::os::fd::RawFd;
 
 /// Where a call goes: an origin, the request target there, and what workspace routing adds.
 pub struct Target {
@@ -21,13 +22,18 @@ pub struct Target {
 }
 
 impl Target {
-    pub fn of(shared: &Shared, call: &Call<'_>) -> Target {
+    /// Waits only where a profile was never placed, and as long as `client` is there (`placement`).
+    pub fn of(shared: &Shared, call: &Call<'_>, client: RawFd) -> Result<Target, NetError> {
         let placement = match (call.route.class, call.sender.id()) {
-            (Class::Model, Some(id)) => placement::of(shared, id),
+            (Class::Model, Some(id)) => placement::of(shared, id, client).map_err(|cause| NetError {
+                phase: Phase::Connect,
+                peer: shared.base.authority(),
+                cause,
+            })?,
             _ => workspace::Placement::default(),
         };
         let url = workspace::model_base(&shared.base, &placement);
-        Target { path: upstream_target(&url, &call.route.path), origin: url.origin(), url, us: placement.us }
+        Ok(Target { path: upstream_target(&url, &call.route.path), origin: url.origin(), url, us: placement.us })
     }
 
     fn authority(&self) -> &str {

@@ -6,7 +6,7 @@ use super::verdict::Trouble;
 use crate::wire::frame::{From, Part, Prefix, Reader};
 use crate::wire::json::{self, Peek, Raw};
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub enum Turn {
     /// Nothing is asked.
@@ -18,6 +18,9 @@ pub enum Turn {
     /// The model speaks. Since when the last of it came.
     Open { last: Instant },
 }
+
+/// With somebody else to ask, an upstream that says nothing at all to a turn is left after this.
+const FIRST_EVENT: Duration = Duration::from_secs(30);
 
 /// What helps a turn that its account does not serve, before codex must hear of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +170,15 @@ impl Waiting {
         self.message.is_some() && self.holding
     }
 
+    /// Until when something must happen: what is held is let go, another account is asked, or the socket ends.
+    pub fn until(&self, hold: Duration, idle: Duration) -> Instant {
+        match self.heard_since {
+            Some(since) if self.holding => since + hold,
+            None if self.may_replay() && !self.patient => self.since + FIRST_EVENT,
+            _ => self.last + idle,
+        }
+    }
+
     /// What was held; from here on nothing is.
     pub fn release(&mut self) -> Vec<u8> {
         self.holding = false;
@@ -237,6 +249,27 @@ mod tests {
         for (trouble, closing, replayable, owner, expected) in table {
             let is = remedy(trouble, closing, replayable, owner);
             assert_eq!(is, expected, "{trouble:?} {closing} {replayable} {owner}");
+        }
+    }
+
+    #[test]
+    fn until_when_a_turn_may_wait() {
+        let (hold, idle, first) = (Duration::from_secs(10), Duration::from_secs(330), Duration::from_secs(30));
+        let t0 = Instant::now();
+        let (heard, later) = (t0 + Duration::from_secs(3), t0 + Duration::from_secs(5));
+        // The message can be sent again, nobody else can be asked, something was heard, it is held back.
+        for (message, patient, is_heard, holding, expected) in [
+            (true, false, false, true, t0 + first),
+            (false, false, false, true, later + idle),
+            (true, true, false, true, later + idle),
+            (true, false, true, true, heard + hold),
+            (true, true, true, true, heard + hold),
+            (true, false, true, false, later + idle),
+        ] {
+            let mut waiting = Waiting::new(message.then(Vec::new), t0);
+            (waiting.patient, waiting.holding, waiting.last) = (patient, holding, later);
+            waiting.heard_since = is_heard.then_some(heard);
+            assert_eq!(waiting.until(hold, idle), expected, "{message} {patient} {is_heard} {holding}");
         }
     }
 

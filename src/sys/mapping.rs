@@ -1,10 +1,11 @@
 //! A small file that several processes of one user have in their memory at once, as words to be read and written
 //! atomically. Knows nothing of what the words mean.
 //!
-//! One danger remains: when somebody cuts the file short, touching what is gone ends the process (SIGBUS). Only its user can
-//! do that, so callers put it where nobody looks for files to edit, restore or rotate, and in memory, where no disk can
-//! fill up under it ([`is_in_memory`]).
+//! When somebody cuts the file short, what is gone is zeros for us alone from then on (`fault`), and what others say is no
+//! longer seen there. Only its user can do that; callers put it where nobody looks for files to edit, restore or rotate,
+//! and in memory, where no disk can fill up under it ([`is_in_memory`]).
 
+use super::fault::{self, Guarded};
 use super::{private, user};
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
@@ -23,6 +24,7 @@ pub struct Mapping {
     file: File,
     start: NonNull<AtomicU64>,
     words: usize,
+    guarded: Option<Guarded>,
 }
 
 // SAFETY: the memory belongs to this value until it is dropped, and is only reached as atomics.
@@ -56,8 +58,10 @@ impl Mapping {
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
-        Ok(Mapping { file, start, words })
+        let start = NonNull::new(start).ok_or_else(|| io::Error::other("mapped at 0"))?;
+        let mut mapping = Mapping { file, start: start.cast(), words, guarded: None };
+        mapping.guarded = Some(fault::guard(start, bytes)?);
+        Ok(mapping)
     }
 
     pub fn words(&self) -> &[AtomicU64] {
@@ -74,6 +78,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        self.guarded = None;
         // SAFETY: exactly what `open` mapped; nobody can hold a reference into it any more.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.words * size_of::<AtomicU64>()) };
     }

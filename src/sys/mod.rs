@@ -7,6 +7,7 @@ pub mod bounded;
 pub mod buffer;
 pub mod child;
 pub mod clock;
+pub mod fault;
 pub mod mapping;
 pub mod peer;
 pub mod poll;

@@ -122,6 +122,38 @@ fn the_others_are_asked_once_and_the_best_takes_over() {
 }
 
 #[test]
+fn when_one_runs_out_the_others_are_asked_again_after_a_minute() {
+    let backend = Backend::start(uneven());
+    let mut run = Behind::start("asked-again", &NAMES, &backend);
+    run.ask_fresh("{}");
+    for name in ["beta", "gamma"] {
+        until("what was learned is known", || known(&run.space, name));
+    }
+    assert_eq!(usage_calls(&backend), [0, 1, 1]);
+    run.end();
+    let file = run.space.prodex_home().join("quota.json");
+    let mut text = fs::read_to_string(&file).expect("a file");
+    for time in ["\"taken_at\":", "\"asked_at\":"] {
+        let mut parts = text.split(time);
+        let mut older = parts.next().expect("a beginning").to_owned();
+        for part in parts {
+            let digits = part.trim_start().bytes().take_while(u8::is_ascii_digit).count();
+            let (at, rest) = part.trim_start().split_at(digits);
+            let at: u64 = at.parse().expect("a time");
+            older = format!("{older}{time}{}{rest}", at.saturating_sub(90));
+        }
+        text = older;
+    }
+    fs::write(&file, text).expect("it is ours");
+    let run = run.beside("alpha", false);
+    run.ask_fresh("{}");
+    backend.set("alpha", Kind::Post, [Behave::quota_status()]);
+    // Who serves it may tell of itself before anybody asks; the other one cannot.
+    run.ask_fresh("{}");
+    until("somebody was asked again", || usage_calls(&backend).contains(&2).then_some(()));
+}
+
+#[test]
 fn a_window_that_is_used_up_moves_what_is_fresh() {
     let backend = Backend::start(Script::new(&NAMES));
     let run = Behind::start("used-up", &NAMES, &backend);

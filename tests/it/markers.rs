@@ -59,7 +59,7 @@ fn an_exchange_from_its_place_to_its_end() {
     until("it is over", || told(&behind, &["exchange"]).pop());
     let id = last_response(&backend, "alpha", &Kind::Post);
     let steps = [
-        "candidate profile=alpha why=Current pinned=None excluded_count=0".to_owned(),
+        "candidate profile=alpha why=Current candidate=alpha pinned=None excluded_count=0".to_owned(),
         "profile_inflight profile=alpha count=1 context=responses_http event=acquire".to_owned(),
         "committed profile=alpha".to_owned(),
         "binding session_id profile=alpha value=s-1".to_owned(),
@@ -134,7 +134,7 @@ fn a_stream_that_breaks_after_its_output_began() {
     let behind = Behind::start("breaks", &NAMES, &backend);
     let answer = behind.ask(&mut behind.client(), b"{}");
     assert!(!answer.whole);
-    line(&behind, "stream_read_error", &["profile=alpha bytes=", " error=Closed"]);
+    line(&behind, "stream_read_error", &["profile=alpha chunks=", " bytes=", " elapsed_ms=", " error=Closed"]);
     line(&behind, "exchange", &["profile=alpha status=200", "end=upstream"]);
     assert_eq!(told(&behind, &["stream_complete"]).len(), 0);
     // Over a socket.
@@ -313,6 +313,24 @@ fn a_login_that_is_refused_is_renewed_or_given_up() {
 }
 
 #[test]
+fn a_refresh_that_failed_is_not_tried_again_at_once() {
+    let backend = backend();
+    backend.set("alpha", Kind::Post, [Behave::quota_status()]);
+    backend.set("", Kind::Token, [Behave::plain_error(500)]);
+    let behind = Behind::start("pause", &NAMES, &backend);
+    answered(&behind.ask_fresh("{}"), "beta");
+    let id = backend.of("beta", &Kind::Post)[0].response_id.clone().expect("an id");
+    backend.set("beta", Kind::Post, [Behave::unauthorized()]);
+    // Whatever is wrong with beta, it is asked for what belongs to it.
+    for _ in 0..3 {
+        behind.ask_fresh(&format!(r#"{{"previous_response_id":"{id}"}}"#));
+    }
+    assert_eq!(backend.of("beta", &Kind::Post).len(), 4);
+    let tokens = backend.records().iter().filter(|record| record.kind == Kind::Token).count();
+    assert_eq!(tokens, 1, "{:?}", told(&behind, &["login_refresh_failed", "unauthorized"]));
+}
+
+#[test]
 fn where_an_account_belongs() {
     let backend = Backend::start(Script::new(&NAMES).check("beta", "NO_CONSTRAINT", "us"));
     let behind = Behind::start("belongs", &NAMES, &backend);
@@ -322,6 +340,31 @@ fn where_an_account_belongs() {
     client.request("GET", &behind.backend("/wham/accounts/check"), &behind.headers(), b"");
     assert_eq!(client.response().expect("an answer").status, 200);
     line(&behind, "workspace", &["accounts_check=made_up"]);
+}
+
+/// The backend takes its time to say where the account belongs.
+#[test]
+fn nobody_is_served_before_it_is_known_where_and_who_leaves_does_not_wait() {
+    let gate = Gate::new();
+    let backend = Backend::start(Script::new(&NAMES).check("alpha", "NO_CONSTRAINT", "us"));
+    backend.set("alpha", Kind::Check, [Behave::ok().hold(&gate, Point::BeforeHead)]);
+    let behind = Behind::start("leaves", &NAMES, &backend);
+    let begin = || {
+        let mut client = behind.client();
+        client.request("POST", &behind.model("/responses"), &behind.fresh_headers(), b"{}");
+        client
+    };
+    let client = begin();
+    until("alpha's question", || (!backend.of("alpha", &Kind::Check).is_empty()).then_some(()));
+    drop(client);
+    line(&behind, "exchange", &["end=client_gone"]);
+    let mut client = begin();
+    assert_eq!(backend.of("alpha", &Kind::Post).len(), 0);
+    gate.open();
+    assert_eq!(client.response().expect("an answer").status, 200);
+    let sent = backend.of("alpha", &Kind::Post).pop().expect("it was served");
+    assert_eq!(sent.header("x-openai-account-routing-override"), Some("us"));
+    assert_eq!(backend.of("alpha", &Kind::Check).len(), 1, "one question for all");
 }
 
 /// Every worker reads a head that does not come, and as many connections wait as may.
@@ -375,7 +418,7 @@ fn idle_sockets_of_the_model_keep_no_request_out() {
     let open: Vec<Client> = (0..512).map(|_| behind.socket()).collect();
     let answer = behind.client().upgrade(&behind.model("/responses"), &behind.headers()).expect("an answer");
     assert_eq!(answer.status, 503);
-    line(&behind, "runtime_proxy_active_limit_reached", &["transport=websocket", "limit=512 reason=open_sockets"]);
+    line(&behind, "runtime_proxy_active_limit_reached", &["transport=websocket", "limit=512"]);
     answered(&behind.ask_fresh("{}"), "alpha");
     drop(open);
 }

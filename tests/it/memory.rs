@@ -336,3 +336,15 @@ fn a_rotation_does_not_undo_what_the_user_chose_meanwhile() {
     assert_eq!(run.space.marked("state_save_ok reason=profile_commit:beta").len(), 1);
     assert_eq!(state(&run.space, "beta").0.as_deref(), Some("gamma"));
 }
+
+#[test]
+fn a_shared_file_that_is_cut_short_ends_nobody() {
+    let backend = backend();
+    let behind = Behind::start("cut", &NAMES, &backend);
+    let path = behind.shared_file();
+    fs::OpenOptions::new().write(true).open(&path).expect("it is ours").set_len(0).expect("it is cut");
+    let answers: Vec<u16> = (0..3).map(|_| behind.ask_fresh("{}").status).collect();
+    let _ = std::fs::remove_file(path);
+    assert_eq!(answers, [200, 200, 200]);
+    behind.assert_nothing_left(1);
+}

@@ -989,6 +989,31 @@ fn a_turn_state_stays_with_its_account_and_moves_without_it() {
 }
 
 #[test]
+fn of_a_beginning_256_kib_are_held_and_no_more() {
+    let wire = Wire::start();
+    let behind = Behind::wire("much", &NAMES, &wire);
+    let event =
+        |kind: &str, bytes: usize| format!("data: {{\"type\":\"{kind}\",\"pad\":\"{}\"}}\n\n", "x".repeat(bytes));
+    let begin = |preamble: usize| {
+        let mut upstream = wire.next();
+        upstream.head();
+        upstream.exactly(2);
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
+        upstream.send(head.to_owned() + &event("response.in_progress", preamble));
+        upstream
+    };
+    let mut client = behind.peer();
+    client.send(behind.head("POST", &behind.model("/responses"), "Content-Length: 2\r\n") + "{}");
+    let mut upstream = begin(250_000);
+    upstream.send(format!("data: {{\"type\":\"response.failed\",\"response\":{QUOTA}}}\n\n"));
+    // Codex has heard nothing of it. The other one says more than is held.
+    let _upstream = begin(300_000);
+    assert!(client.head().starts_with("HTTP/1.1 200 "));
+    client.exactly(300_000);
+    assert_eq!(behind.space.marked("lookahead_timeout"), [""; 0], "it was not the time");
+}
+
+#[test]
 fn a_previous_response_stays_with_its_account_come_what_may() {
     let backend = backend();
     let behind = Behind::start("previous", &NAMES, &backend);

@@ -462,6 +462,21 @@ fn pings_pass_while_a_turn_waits() {
     well(&behind, &wire);
 }
 
+#[test]
+fn of_a_beginning_256_kib_are_held_and_no_more() {
+    let wire = Wire::start();
+    let behind = Behind::wire("much", &NAMES, &wire);
+    let (mut client, mut upstream) = asked(&behind, &wire);
+    let preamble = |bytes: usize| text(&format!(r#"{{"type":"response.in_progress","pad":"{}"}}"#, "x".repeat(bytes)));
+    upstream.send([preamble(250_000), text(QUOTA)].concat());
+    // Codex has heard nothing of it. The other one says more than is held.
+    let mut upstream = accept(&wire);
+    let much = [preamble(150_000), preamble(150_000)].concat();
+    upstream.send(&much);
+    assert!(client.exactly(much.len()) == much);
+    assert_eq!(behind.space.marked("lookahead_timeout"), [""; 0], "it was not the time");
+}
+
 // Turns
 
 #[test]

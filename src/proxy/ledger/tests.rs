@@ -217,6 +217,34 @@ fn a_session_bounces_four_times_until_it_is_answered() {
     assert!(ledger.lock().bounces.len() <= MAX_BOUNCING);
 }
 
+#[test]
+fn an_old_success_clears_no_newer_mark_of_another_run() {
+    let scratch = Scratch::new("older");
+    let (one, other) = (ledger(&scratch), ledger(&scratch));
+    let serving = one.enter(A);
+    other.record(&other.ask_about(A), &QUOTA, Lane::Responses, 7);
+    one.succeed(&serving, Lane::Responses, None);
+    assert!(marks(&one, A).quota_until.is_some());
+    let serving = one.enter(A);
+    one.succeed(&serving, Lane::Responses, None);
+    assert_eq!(marks(&one, A), Marks::default(), "a newer one does");
+}
+
+#[test]
+fn who_is_out_or_kept_back_is_no_alternative() {
+    let scratch = Scratch::new("alternative");
+    let ledger = ledger(&scratch);
+    let wallet = Wallet::new((0..2).map(|n| scratch.path(&n.to_string())));
+    let other = || ledger.has_alternative(&Ask::default(), A, &wallet);
+    assert!(other());
+    ledger.hold(B, Some(clock::now() + Duration::from_secs(60)));
+    assert!(!other(), "kept back");
+    ledger.hold(B, None);
+    assert!(other());
+    ledger.record(&ledger.ask_about(B), &QUOTA, Lane::Responses, 7);
+    assert!(!other(), "out");
+}
+
 /// `cargo test --release --lib -- --ignored --nocapture figures_of_selection`
 #[test]
 #[ignore = "measures; run by hand in a release build"]

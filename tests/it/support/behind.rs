@@ -9,6 +9,7 @@ use super::standin::backend::Backend;
 use super::standin::json::Json;
 use std::io::{self, Read, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
@@ -301,6 +302,13 @@ impl Behind {
     fn files(&self) -> Vec<String> {
         let links = std::fs::read_dir(format!("/proc/{}/fd", self.running.id())).expect("prodex runs").flatten();
         links.flat_map(|link| std::fs::read_link(link.path())).map(|file| file.display().to_string()).collect()
+    }
+
+    /// What it has in its memory together with the user's other runs.
+    pub fn shared_file(&self) -> PathBuf {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.running.id())).expect("prodex runs");
+        let path = |line: &str| line.find("/dev/shm/prodex").map(|at| PathBuf::from(&line[at..]));
+        maps.lines().find_map(path).expect("it is mapped")
     }
 
     /// Resident memory, in KiB.
