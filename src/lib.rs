@@ -38,7 +38,7 @@
 //! 7. Otherwise it is committed: from here on nothing is retried. [`proxy::deliver`] hands it to [`proxy::relay`], which
 //!    moves the rest through one bounded buffer, watching both sides; [`proxy::affinity`] learns whose response it is.
 //! 8. A WebSocket begins in [`proxy::websocket`]: [`proxy::dial`] opens the upstream's by the same loop, [`proxy::session`]
-//!    relays the frames ([`proxy::duplex`] waits for both sides), and a [`proxy::turn`] that is refused before the model speaks is asked again elsewhere, or its
+//!    relays the frames ([`proxy::duplex`] waits for both sides, [`proxy::sockets`] counts those that are open), and a [`proxy::turn`] that is refused before the model speaks is asked again elsewhere, or its
 //!    socket ends so that codex comes back with its full input. One that is not for the model is [`proxy::passage`]'s.
 //! 9. [`proxy::journal`] has a line for each of these steps. [`proxy::bindings`] keeps what was learned for the next run,
 //!    [`proxy::share`] tells the user's other runs what is in flight and out, [`proxy::saver`] writes `state.json`.

@@ -34,6 +34,7 @@ pub mod rotate;
 pub mod route;
 pub mod saver;
 pub mod scout;
+pub mod secret;
 pub mod select;
 pub mod session;
 pub mod share;
@@ -52,7 +53,6 @@ use crate::net::tls;
 use crate::profile::Profile;
 use crate::quota::Reading;
 use crate::quota::snapshots::Extent;
-use crate::state::{file, store::Lock};
 use crate::sys::clock;
 use crate::wire::url::{Scheme, Url};
 use bindings::Recorder;
@@ -67,6 +67,7 @@ use placement::Placements;
 use renew::Renewals;
 use route::{Lane, Secrets};
 use scout::{News, Scout};
+use secret::Home;
 use share::Share;
 use sockets::{PASSAGES, Sockets};
 use std::ffi::OsString;
@@ -186,7 +187,7 @@ impl Proxy {
         let wallet = Wallet::new(settings.members.iter().map(|member| member.profile.codex_home.clone()));
         let accounts = accounts(&settings, &wallet);
         let shared = Arc::new(Shared {
-            secrets: Secrets { run: secret()?, home: home.secret },
+            secrets: Secrets { run: secret::random()?, home: home.secret },
             authority: address.to_string(),
             base: settings.base,
             lanes: Lanes::new(limits.clone()),
@@ -295,17 +296,6 @@ fn exhausted(shared: &Shared, id: ProfileId, until: u64) {
     );
 }
 
-/// What the first path segment of a run is: 128 random bits in hex.
-pub fn secret() -> Result<String, Error> {
-    use std::fmt::Write;
-    let mut bytes = [0; 16];
-    tls::random(&mut bytes).map_err(Error::new)?;
-    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
-}
-
 /// Each member's account, and its place among the user's runs.
 fn accounts(settings: &Settings, wallet: &Wallet) -> Vec<Account> {
     let holder = |index: usize| wallet.account_id(ProfileId(u16::try_from(index).unwrap_or(u16::MAX)));
@@ -360,46 +350,3 @@ fn report_recorder(shared: &Shared) {
         shared.journal.note(Marker::StateSaveError, format_args!("error={problem}"));
     }
 }
-
-const SECRET_TEMP: &str = "proxy-secret.tmp-";
-
-/// What stays the same in every run of a `PRODEX_HOME`: it stands in a file of its own, for the user alone to read.
-struct Home {
-    secret: String,
-    /// Above the ports that systems give out by themselves.
-    port: u16,
-}
-
-impl Home {
-    fn of(config: &Config) -> Result<Home, Error> {
-        let path = config.root.join("proxy-secret");
-        let is_secret = |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let known = || {
-            let text = file::read_bounded(&path, 64).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-            text.filter(|text| is_secret(text))
-        };
-        let secret = if let Some(secret) = known() {
-            secret
-        } else {
-            let lock = Lock::take(config);
-            // Of several first runs one decides for all.
-            if let Some(secret) = known() {
-                secret
-            } else {
-                let new = secret()?;
-                // Where it cannot be kept, this run has one of its own.
-                if lock.is_ok() {
-                    file::sweep(&config.root, SECRET_TEMP);
-                    let _ = file::replace(&path, SECRET_TEMP, new.as_bytes());
-                }
-                new
-            }
-        };
-        let spread = u16::from_str_radix(secret.get(..4).unwrap_or_default(), 16).unwrap_or(0);
-        Ok(Home { secret, port: FIRST_PORT + spread % PORTS })
-    }
-}
-
-/// Linux gives out 32768 to 60999 by itself.
-const FIRST_PORT: u16 = 61_000;
-const PORTS: u16 = 4_000;

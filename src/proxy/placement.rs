@@ -106,7 +106,7 @@ impl Placements {
 }
 
 /// Where `id`'s model requests go. Only while nothing at all is known the answer of the backend is waited for, since an
-/// account that belongs elsewhere must not be served here; not beyond [`OWN_LIMIT`], and not for a client that has left.
+/// account that belongs elsewhere must not be served here; not beyond `OWN_LIMIT`, and not for a client that has left.
 pub fn of(shared: &Shared, id: ProfileId, client: RawFd) -> Result<Placement, Cause> {
     let Some(mut slot) = shared.placements.slot(id) else { return Ok(Placement::default()) };
     let step = slot.step(clock::now());

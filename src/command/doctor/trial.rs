@@ -128,7 +128,7 @@ fn attempt(codex: &Path, deadline: Instant) -> Result<(Heard, Said), String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(words)?;
     listener.set_nonblocking(true).map_err(words)?;
     let authority = listener.local_addr().map_err(words)?.to_string();
-    let secret = proxy::secret().map_err(|error| error.to_string())?;
+    let secret = proxy::secret::random().map_err(|error| error.to_string())?;
     let home = Home::new().map_err(words)?;
     let secrets = Secrets { run: secret.clone(), home: secret.clone() };
     let mut args = launch::overrides(&authority, &secrets).to_vec();
