@@ -946,6 +946,7 @@ fn a_previous_response_is_found_in_a_chunked_body_too() {
 }
 
 #[test]
+#[ignore = "measures resident memory, which a busy machine gives back late; run by hand"]
 fn a_body_is_not_kept_while_its_answer_streams() {
     let (backend, gate) = (backend(), Gate::new());
     backend.set("alpha", Kind::Post, [Behave::ok().hold(&gate, Point::AfterDeltas(1))]);
