@@ -86,7 +86,11 @@ pub fn compact(config: &Config, when: When, keep: impl Fn(&str) -> bool) -> io::
     if !file::is_at(&old, &path)? {
         return Ok(false);
     }
-    let (bytes, end) = read_tail(&mut old)?;
+    let (mut bytes, end) = read_tail(&mut old)?;
+    // Who appends may be in the middle of it: a reader sees a write in parts. The unfinished line moves along whole.
+    let unfinished = bytes.rsplit(|&byte| byte == b'\n').next().map_or(0, <[u8]>::len);
+    bytes.truncate(bytes.len() - unfinished);
+    let end = end - unfinished as u64;
     if when == When::Due && !is_due(&bytes) {
         return Ok(false);
     }
@@ -152,7 +156,7 @@ pub fn scan(bytes: &[u8]) -> Scan<'_> {
     let mut counts = [0_usize; 3];
     let mut foreign = HashSet::new();
     let (mut kept, mut unreadable) = (Vec::new(), 0);
-    for line in bytes.rsplit(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+    for (nth, line) in bytes.rsplit(|&byte| byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
         let entry = match line::decode(line) {
             Line::Known(entry) => {
                 let count = &mut counts[entry.kind as usize];
@@ -164,8 +168,9 @@ pub fn scan(bytes: &[u8]) -> Scan<'_> {
             }
             Line::Foreign if foreign.len() < MAX_FOREIGN && foreign.insert(line) => None,
             Line::Foreign => continue,
+            // The last has no end: somebody is writing it, or died of it.
             Line::Unreadable => {
-                unreadable += 1;
+                unreadable += usize::from(nth > 0);
                 continue;
             }
         };

@@ -234,6 +234,19 @@ fn bounds_hold_and_a_rewriting_keeps_what_counts() {
     assert!(home.known().0.iter().all(|binding| binding.ends_with(" main")));
 }
 
+/// A reader sees a long write in parts: what it took for the end of the file was the middle of a line.
+#[test]
+fn a_rewriting_in_the_middle_of_a_write_loses_no_line() {
+    let log = sample();
+    for cut in 0..log.len() {
+        let home = Home::new("bindings-middle", &log[..cut]);
+        assert_eq!(home.known().1, 0, "{cut}: somebody is writing it");
+        compact(&home.config()).unwrap();
+        log::append(&home.config(), &log[cut..]).unwrap();
+        assert_eq!(fs::read(log::path(&home.config())).unwrap(), log, "{cut}");
+    }
+}
+
 #[test]
 fn of_a_file_without_end_the_end_is_read() {
     let home = Home::new("bindings-huge", b"");
