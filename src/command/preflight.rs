@@ -19,6 +19,7 @@ use crate::state::State;
 use crate::sys::clock;
 use crate::wire::url::Url;
 use std::io::Write;
+use std::iter;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
@@ -94,30 +95,42 @@ impl Chosen {
         note(config, &self.known);
     }
 
-    /// Tells the proxy and the user's other processes what was learned, when the last answers have come.
-    pub fn inform(self, config: &Config, proxy: &Proxy) {
-        let Some(coming) = self.coming else { return };
+    /// Tells the user's other processes and the proxy what was learned, and what the last answers say when they come. The
+    /// receiver hears when the first is done, so that a run that ends at once leaves what it asked for.
+    pub fn inform(self, config: &Config, proxy: &Proxy) -> Receiver<()> {
+        let (said, informed) = mpsc::channel();
+        let Some(coming) = self.coming else { return informed };
         let (mut known, briefing, config) = (self.known, proxy.briefing(), config.clone());
         let tell = move || {
-            for (index, answer) in coming {
-                if let Some(known) = known.get_mut(index) {
-                    known.take_in(answer);
+            let tell = |known: &[&Known]| {
+                note(&config, known.iter().copied());
+                for known in known {
+                    if let Some(reading) = known.reading() {
+                        briefing.told(&known.profile.name, reading);
+                    }
                 }
-            }
-            note(&config, &known);
-            for known in &known {
-                if let Some(reading) = known.reading() {
-                    briefing.told(&known.profile.name, reading);
+            };
+            tell(&known.iter().collect::<Vec<_>>());
+            let _ = said.send(());
+            while let Ok(first) = coming.recv() {
+                let mut news = Vec::new();
+                for (index, answer) in iter::once(first).chain(coming.try_iter()) {
+                    if let Some(known) = known.get_mut(index) {
+                        known.take_in(answer);
+                        news.push(index);
+                    }
                 }
+                tell(&news.iter().filter_map(|index| known.get(*index)).collect::<Vec<_>>());
             }
         };
         // Without a thread the proxy finds out by itself.
         let _ = std::thread::Builder::new().name("quota".to_owned()).spawn(tell);
+        informed
     }
 }
 
 /// That it cannot be written costs the next process a question.
-fn note(config: &Config, known: &[Known]) {
+fn note<'a>(config: &Config, known: impl IntoIterator<Item = &'a Known>) {
     let _ = shelf::update(config, |snapshots| {
         for known in known {
             if let Some(answer) = &known.answer {

@@ -14,6 +14,10 @@ use crate::proxy::{Member, Proxy, Settings, launch, saver};
 use crate::state::{State, store};
 use crate::sys::child::{self, Program};
 use crate::wire::url::Url;
+use std::time::Duration;
+
+/// A run that ended before its quota check was noted waits for one small file; a disk that is stuck keeps nobody.
+const INFORM_PATIENCE: Duration = Duration::from_secs(1);
 
 pub fn run(config: &Config, args: &cli::Run) -> Outcome {
     let state = load(config)?;
@@ -105,7 +109,7 @@ fn behind_proxy(
     let proxy = Proxy::start(config, Settings { members, launching, base })?;
     // Codex starts while these two go on.
     proxy.remember_launch(chosen.rotated);
-    chosen.inform(config, &proxy);
+    let informed = chosen.inform(config, &proxy);
     program.args.splice(0..0, proxy.overrides());
     // Programs look at one of the two spellings: what the user set in only one must not vanish behind ours in the other.
     for (name, other) in [("NO_PROXY", "no_proxy"), ("no_proxy", "NO_PROXY")] {
@@ -114,6 +118,7 @@ fn behind_proxy(
     }
     let status = child::run(program).map_err(|error| cannot_run(program, &error))?;
     proxy.finish();
+    let _ = informed.recv_timeout(INFORM_PATIENCE);
     Ok(child::exit_code(status))
 }
 
