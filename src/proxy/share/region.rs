@@ -24,8 +24,10 @@ const ATTEMPTS: usize = 200;
 const PAUSE: Duration = Duration::from_millis(1);
 /// What a run said stands at least so long for the next one of its home, whatever other homes the user has. Seconds.
 const KEPT: u64 = 120;
-/// Files that are looked at, to find those which nobody uses any more.
+/// Names that are read, to find files which nobody uses any more.
 const MAX_LOOKED_AT: usize = 1_000;
+/// Files that one start removes: it makes one at most, and has better things to do.
+const MAX_REMOVED: usize = 8;
 
 pub enum Region {
     Mapped(Mapping),
@@ -93,7 +95,11 @@ fn enter(path: &Path, words: usize, begin: impl Fn(&[AtomicU64])) -> io::Result<
 /// Files of other homes whose last process is gone, and began a while ago: they would fill the memory.
 fn remove_unused(directory: &Path, prefix: &str, own: &Path) {
     let Ok(entries) = fs::read_dir(directory) else { return };
+    let mut removed = 0;
     for entry in entries.flatten().take(MAX_LOOKED_AT) {
+        if removed == MAX_REMOVED {
+            break;
+        }
         let (path, name) = (entry.path(), entry.file_name());
         if path == own || !name.to_str().is_some_and(|name| name.starts_with(prefix)) {
             continue;
@@ -105,6 +111,7 @@ fn remove_unused(directory: &Path, prefix: &str, own: &Path) {
         let Ok(file) = private::open(OpenOptions::new().read(true), &path) else { continue };
         if locked(file.try_lock()).unwrap_or(false) && file::is_at(&file, &path).unwrap_or(false) {
             let _ = fs::remove_file(&path);
+            removed += 1;
         }
     }
 }
@@ -167,6 +174,20 @@ mod tests {
         fs::write(dir.path("something"), "").unwrap();
         let _four = open(&dir, "c").unwrap();
         assert_eq!(files(&dir), 4);
+    }
+
+    #[test]
+    fn a_start_removes_a_few() {
+        let dir = Scratch::new("region-many");
+        for n in 0..3 * MAX_REMOVED {
+            let name = format!("{PREFIX}{}-{n}", user::id());
+            let file = fs::File::create(dir.path(&name)).unwrap();
+            file.set_modified(UNIX_EPOCH).unwrap();
+        }
+        for left in [2 * MAX_REMOVED, MAX_REMOVED, 0, 0] {
+            let _region = open(&dir, "a").unwrap();
+            assert_eq!(files(&dir), left + 1);
+        }
     }
 
     #[test]
