@@ -45,7 +45,7 @@ pub fn update<T>(config: &Config, change: impl FnOnce(&mut Snapshots) -> T) -> i
     let mut after = before.clone();
     let result = change(&mut after);
     if after != before {
-        file::replace(&path(config), TEMP, after.text().as_bytes())?;
+        file::replace_cached(&path(config), TEMP, after.text().as_bytes())?;
     }
     Ok(result)
 }

@@ -13,10 +13,12 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(25);
 /// Reads a regular file of at most `limit` bytes. Anything else (a pipe would hang us, a device has no end) is an
 /// error, and so is a longer file.
 pub fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
+    let there = fs::metadata(path)?;
+    if !there.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
-    let mut bytes = Vec::new();
+    // One more than there is, so that the end is seen without growing.
+    let mut bytes = Vec::with_capacity(usize::try_from(there.len().min(limit)).map_or(0, |length| length + 1));
     File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit} bytes")));
@@ -34,29 +36,42 @@ pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 /// directory. `temp_prefix` begins the temporary's name, so that `sweep` finds one that a crash left. The caller holds a lock:
 /// two writers of one process would share the name.
 pub fn replace(path: &Path, temp_prefix: &str, bytes: &[u8]) -> io::Result<()> {
+    let directory = swap(path, temp_prefix, |temp| write_new(temp, bytes))?;
+    sync_directory(directory);
+    Ok(())
+}
+
+/// The same for what can be learned again: after a power cut it may be the old file or an empty one. Waits for no disk.
+pub fn replace_cached(path: &Path, temp_prefix: &str, bytes: &[u8]) -> io::Result<()> {
+    swap(path, temp_prefix, |temp| write_unsynced(temp, bytes).map(drop)).map(drop)
+}
+
+fn swap<'a>(path: &'a Path, prefix: &str, write: impl Fn(&Path) -> io::Result<()>) -> io::Result<&'a Path> {
     let directory = path.parent().ok_or_else(|| io::Error::other("has no directory"))?;
-    let temp = directory.join(format!("{temp_prefix}{}", std::process::id()));
+    let temp = directory.join(format!("{prefix}{}", std::process::id()));
     // A process id comes round again: what a dead namesake left is not ours to append to.
     match fs::remove_file(&temp) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let written = write_new(&temp, bytes).and_then(|()| fs::rename(&temp, path));
+    let written = write(&temp).and_then(|()| fs::rename(&temp, path));
     if written.is_err() {
         let _ = fs::remove_file(&temp);
     }
-    written?;
-    sync_directory(directory);
-    Ok(())
+    written.map(|()| directory)
 }
 
 /// A new file that only we can read, on the disk when this returns. Never follows a link, never truncates.
 pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_unsynced(path, bytes)?.sync_all()
+}
+
+fn write_unsynced(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     // The umask may have taken bits, an inherited ACL may have added some.
     file.set_permissions(fs::Permissions::from_mode(0o600))?;
     file.write_all(bytes)?;
-    file.sync_all()
+    Ok(file)
 }
 
 /// Takes the lock on `path` alone; the file is made when it is not there. Held until the result is dropped, also by the
