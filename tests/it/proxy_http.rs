@@ -946,11 +946,12 @@ fn a_previous_response_is_found_in_a_chunked_body_too() {
 }
 
 #[test]
-#[ignore = "measures resident memory, which a busy machine gives back late; run by hand"]
 fn a_body_is_not_kept_while_its_answer_streams() {
     let (backend, gate) = (backend(), Gate::new());
     backend.set("alpha", Kind::Post, [Behave::ok().hold(&gate, Point::AfterDeltas(1))]);
-    let behind = Behind::start("body-kept", &NAMES, &backend);
+    // The C library of a test build learns from the first large block that is freed to keep the next ones; told a limit, it
+    // does not, and neither does that of the release.
+    let behind = Behind::with_env("body-kept", &NAMES, &backend, &[("MALLOC_MMAP_THRESHOLD_", "131072")]);
     let before = behind.memory();
     let body = format!(r#"{{"model":"m","input":"{}"}}"#, "x".repeat(8 << 20));
     let streams: Vec<_> = (0..8).map(|_| behind.begin(&body)).collect();
