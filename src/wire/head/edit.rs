@@ -2,7 +2,7 @@
 //!
 //! Knows no credentials: which header is replaced by what is for the caller's `edit` to say.
 
-use super::{Headers, Response};
+use super::{Headers, Response, is_same};
 use std::io::Write;
 
 /// What becomes of a header line when a head is written again.
@@ -50,7 +50,7 @@ pub fn is_hop_by_hop(headers: &Headers, name: &str) -> bool {
     const ALWAYS: [&str; 7] =
         ["connection", "keep-alive", "proxy-connection", "te", "upgrade", "proxy-authenticate", "proxy-authorization"];
     const NEVER: [&str; 4] = ["content-length", "transfer-encoding", "trailer", "host"];
-    let is_in = |list: &[&str]| list.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let is_in = |list: &[&str]| list.iter().any(|known| is_same(known.as_bytes(), name.as_bytes()));
     is_in(&ALWAYS) || (!is_in(&NEVER) && headers.has_token("connection", name))
 }
 
@@ -67,24 +67,29 @@ fn write_headers<'a>(
 ) {
     for (name, value) in headers.iter() {
         match edit(name, value) {
+            // It came in a head, where no such byte can be.
             Edit::Keep => write_line(out, name, value),
             Edit::Drop => {}
-            Edit::Set(value) => write_line(out, name, value),
+            Edit::Set(value) => write_clean(out, name, value),
         }
     }
     for (name, value) in add {
-        write_line(out, name, value);
+        write_clean(out, name, value);
     }
     out.extend_from_slice(b"\r\n");
 }
 
+fn write_clean(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    let at = out.len() + name.len();
+    write_line(out, name, value);
+    let end = out.len() - 2;
+    out[at..end].iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n' | 0)).for_each(|byte| *byte = b' ');
+}
+
 fn write_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    let at = out.len();
-    out.extend_from_slice(value);
-    out[at..].iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n' | 0)).for_each(|byte| *byte = b' ');
-    out.extend_from_slice(b"\r\n");
+    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
 }
 
 #[cfg(test)]
