@@ -148,7 +148,11 @@ impl Headers {
     }
 
     pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        let is_it = move |line: &&Line| is_same(self.bytes(&line.name), name.as_bytes());
+        // Names are compared by the hundred for each head, and most differ in length.
+        let is_it = move |line: &&Line| {
+            line.name.end - line.name.start == name.len()
+                && self.bytes(&line.name).eq_ignore_ascii_case(name.as_bytes())
+        };
         self.lines.iter().filter(is_it).map(|line| self.bytes(&line.value))
     }
 
@@ -156,7 +160,7 @@ impl Headers {
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         self.values(name)
             .flat_map(|value| value.split(|&byte| byte == b','))
-            .any(|item| is_same(item.trim_ascii(), token.as_bytes()))
+            .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
     }
 
     pub fn contains(&self, name: &str) -> bool {
@@ -201,12 +205,6 @@ impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
     }
-}
-
-/// Names are compared by the hundred for each head, and most differ in length: that much is looked at without a call.
-#[inline(always)]
-fn is_same(name: &[u8], other: &[u8]) -> bool {
-    name.len() == other.len() && name.eq_ignore_ascii_case(other)
 }
 
 fn bounded(buf: &[u8]) -> &[u8] {

@@ -2,7 +2,7 @@
 //!
 //! Knows no credentials: which header is replaced by what is for the caller's `edit` to say.
 
-use super::{Headers, Response, is_same};
+use super::{Headers, Response};
 use std::io::Write;
 
 /// What becomes of a header line when a head is written again.
@@ -50,7 +50,7 @@ pub fn is_hop_by_hop(headers: &Headers, name: &str) -> bool {
     const ALWAYS: [&str; 7] =
         ["connection", "keep-alive", "proxy-connection", "te", "upgrade", "proxy-authenticate", "proxy-authorization"];
     const NEVER: [&str; 4] = ["content-length", "transfer-encoding", "trailer", "host"];
-    let is_in = |list: &[&str]| list.iter().any(|known| is_same(known.as_bytes(), name.as_bytes()));
+    let is_in = |list: &[&str]| list.iter().any(|known| known.len() == name.len() && known.eq_ignore_ascii_case(name));
     is_in(&ALWAYS) || (!is_in(&NEVER) && headers.has_token("connection", name))
 }
 
