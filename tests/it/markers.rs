@@ -374,15 +374,19 @@ fn more_than_all_workers_and_the_queue_take_is_refused() {
     let backend = backend();
     let behind = Behind::with_descriptors("queue", &NAMES, &backend, 3_000);
     let marked = || told(&behind, &["runtime_proxy_queue_overloaded"]).pop();
-    // All connect, and speak at once: within the time that one may wait in the queue.
-    let silent: Vec<TcpStream> =
-        (0..WORKERS).map(|_| TcpStream::connect(behind.address).expect("it listens")).collect();
-    let more: Vec<TcpStream> = (0..400).map(|_| TcpStream::connect(behind.address).expect("it listens")).collect();
-    for tcp in silent.iter().chain(&more) {
-        // One that was refused is closed.
-        let _ = (&mut &*tcp).write_all(b"G");
-    }
-    let line = until("a refusal", marked);
+    // Quickly, within the time that one may wait in the queue. One that was refused is closed and takes nothing.
+    let speak = || {
+        let tcp = TcpStream::connect(behind.address).expect("it listens");
+        let _ = (&tcp).write_all(b"G");
+        tcp
+    };
+    let silent: Vec<TcpStream> = (0..WORKERS).map(|_| speak()).collect();
+    // A burst that comes while all are busy is more than may wait; the first may come too early.
+    let mut more = Vec::new();
+    let line = until("a refusal", || {
+        more = (0..300).map(|_| speak()).collect();
+        marked()
+    });
     assert!(line.contains("transport=http reason=queue_full workers="), "{line}");
     drop((silent, more));
     until("it serves again", || (behind.ask_fresh("{}").status == 200).then_some(()));
