@@ -2,8 +2,9 @@
 
 use crate::net::stream::Stream;
 use crate::net::{Cause, Patience};
+use crate::sys::buffer::{self, Buffer};
+use crate::sys::clock;
 use crate::sys::poll::{self, Watch};
-use crate::sys::{buffer, clock};
 use crate::wire::Malformed;
 use crate::wire::body::{self, Body, Framing};
 use crate::wire::head::{self, Request};
@@ -90,7 +91,7 @@ impl Client {
 /// A request body, with its framing, as far as it has come: kept, so that it can be sent again.
 pub struct Upload {
     /// With its framing.
-    pub bytes: Vec<u8>,
+    pub bytes: Buffer,
     framing: Framing,
     /// Why no more can be had: ours to answer, no upstream's fault.
     pub fault: Option<UploadError>,
@@ -109,7 +110,7 @@ pub enum UploadError {
 impl Upload {
     pub fn new(request: &Request) -> Result<Upload, Malformed> {
         let framing = body::request_framing(request)?;
-        Ok(Upload { bytes: Vec::new(), framing, fault: None, body: Body::new(framing), most: MAX_BODY })
+        Ok(Upload { bytes: Buffer::new(), framing, fault: None, body: Body::new(framing), most: MAX_BODY })
     }
 
     /// What has come, without its framing.
@@ -125,7 +126,7 @@ impl Upload {
 
     /// What was kept to be sent again: tens of MB for as long as a stream lasts.
     pub fn forget(&mut self) {
-        self.bytes = Vec::new();
+        self.bytes = Buffer::default();
     }
 
     /// Of a call that is none to the model.
