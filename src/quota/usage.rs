@@ -13,6 +13,7 @@ const MAX_WINDOWS: usize = 8;
 const MAX_LIMITS: usize = 32;
 const MAX_TEXT: usize = 200;
 const MAX_HEADERS: usize = 128;
+const PREFIX: &str = "x-codex-";
 /// The end of the year 9999. No real time or length is beyond it, and sums of such numbers do not overflow.
 const MAX_SECONDS: f64 = 253_402_300_799.0;
 
@@ -73,24 +74,28 @@ pub fn from_event(event: &Raw, now: u64) -> Option<Reading> {
 
 /// The `x-codex-*` headers of a response. `None` when they tell nothing.
 pub fn from_headers<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>, now: u64) -> Option<Reading> {
-    let codex: BTreeMap<String, String> = headers
+    let codex: BTreeMap<String, &str> = headers
         .into_iter()
         .filter_map(|(name, value)| {
-            let name = name.to_ascii_lowercase().strip_prefix("x-codex-")?.to_owned();
+            let (start, name) = name.split_at_checked(PREFIX.len())?;
             let value = std::str::from_utf8(value).ok()?.trim();
-            (!value.is_empty() && value.len() <= MAX_TEXT).then(|| (name, value.to_owned()))
+            let is_wanted = start.eq_ignore_ascii_case(PREFIX) && !value.is_empty() && value.len() <= MAX_TEXT;
+            is_wanted.then(|| (name.to_ascii_lowercase(), value))
         })
         .take(MAX_HEADERS)
         .collect();
-    let told_text = |name: &str| codex.get(name).cloned();
+    let told_text = |name: &str| codex.get(name).map(|&value| value.to_owned());
     let told_bool =
-        |name: &str| codex.get(name).is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"));
+        |name: &str| codex.get(name).is_some_and(|&value| value == "1" || value.eq_ignore_ascii_case("true"));
 
     // `primary-used-percent` is the main limit's; `other-primary-used-percent` that of the family `other`.
     let mut families: BTreeMap<&str, Vec<Window>> = BTreeMap::new();
     for slot in codex.keys().filter_map(|name| name.strip_suffix("-used-percent")) {
         let (family, _) = slot.rsplit_once('-').unwrap_or(("", slot));
-        let field = |field: &str| codex.get(&format!("{slot}-{}", field.replace('_', "-")))?.parse().ok();
+        let field = |field: &str| {
+            let is_it = |name: &str| name.strip_prefix(slot).is_some_and(|rest| is_dashed(rest, field));
+            codex.iter().find(|(name, _)| is_it(name))?.1.parse().ok()
+        };
         families.entry(family).or_default().extend(window(field, now));
     }
     for windows in families.values_mut() {
@@ -116,6 +121,13 @@ pub fn from_headers<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>, 
         credits,
         taken_at: now,
         ..Reading::default()
+    })
+}
+
+/// `-used-percent` is the field `used_percent`.
+fn is_dashed(rest: &str, field: &str) -> bool {
+    rest.strip_prefix('-').is_some_and(|name| {
+        name.len() == field.len() && name.bytes().zip(field.bytes()).all(|(a, b)| a == b || (a, b) == (b'-', b'_'))
     })
 }
 

@@ -8,7 +8,7 @@ mod edit;
 
 pub use edit::{Edit, is_hop_by_hop, keeps_alive, write_request, write_response};
 
-use super::Malformed;
+use super::{Malformed, swar};
 use std::fmt;
 use std::ops::Range;
 
@@ -218,10 +218,15 @@ fn complete(status: httparse::Status<usize>, text: &[u8]) -> Result<Option<usize
         httparse::Status::Partial if text.len() >= MAX_HEAD => return Err(Malformed::HeadTooLarge),
         httparse::Status::Partial => (None, text),
     };
-    if head.first() == Some(&b'\n') || head.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r') {
-        return Err(Malformed::BadHeader);
+    let mut rest = head;
+    loop {
+        let (line, from) = rest.split_at(swar::run(rest, |word| swar::equal(word, b'\n')));
+        match from.split_first() {
+            None => return Ok(used),
+            Some(_) if line.last() != Some(&b'\r') => return Err(Malformed::BadHeader),
+            Some((_, next)) => rest = next,
+        }
     }
-    Ok(used)
 }
 
 fn malformed(error: httparse::Error, line: Malformed) -> Malformed {

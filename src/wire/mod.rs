@@ -12,6 +12,7 @@ pub mod hash;
 pub mod head;
 pub mod json;
 pub mod sse;
+pub mod swar;
 pub mod url;
 pub mod value;
 

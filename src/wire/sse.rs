@@ -3,6 +3,8 @@
 //! Only the data of events is read: the backend's JSON says itself what it is. Knows no JSON, changes no byte, and keeps
 //! a bounded piece of one event at a time. Nothing can be malformed: every byte string is an event stream.
 
+use super::swar;
+
 /// Finds the events in a stream that comes in pieces, cut anywhere.
 #[derive(Debug)]
 pub struct Events {
@@ -80,7 +82,7 @@ impl Events {
                 Line::Name(_) => self.line = Line::Skip,
                 Line::Space if byte == b' ' => self.line = Line::Value,
                 Line::Space | Line::Value | Line::Skip => {
-                    let end = rest.iter().position(|&byte| byte == b'\n' || byte == b'\r').unwrap_or(rest.len());
+                    let end = swar::run(rest, |word| swar::equal(word, b'\n') | swar::equal(word, b'\r'));
                     let (piece, next) = rest.split_at(end);
                     if self.line != Line::Skip {
                         self.line = Line::Value;

@@ -1,6 +1,7 @@
 //! The grammar of RFC 8259: where a value ends, and what is wrong with it. Iterative, without allocation, and exact:
 //! what passes here is JSON, numbers and UTF-8 included. Lone surrogates in `\u` escapes pass, as the grammar lets them.
 
+use super::super::swar;
 use std::fmt;
 
 /// Objects and arrays within each other. One bit each is kept, in a `u128`.
@@ -187,25 +188,9 @@ fn escape_end(text: &[u8], at: usize) -> Result<usize, Error> {
     }
 }
 
-/// How many bytes at the start are neither a quote, a backslash nor a control character. Eight at a time, because
-/// request bodies are megabytes of string.
+/// How many bytes at the start are neither a quote, a backslash nor a control character.
 fn plain_len(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const TOPS: u64 = ONES << 7;
-    // Whether a byte of `word` is below `bound`: only then does subtracting it borrow into a top bit that was clear.
-    let below = |word: u64, bound: u64| word.wrapping_sub(ONES * bound) & !word & TOPS;
-    let mut len = 0;
-    for word in bytes.as_chunks::<8>().0 {
-        let word = u64::from_ne_bytes(*word);
-        let special =
-            below(word, 0x20) | below(word ^ (ONES * u64::from(b'"')), 1) | below(word ^ (ONES * u64::from(b'\\')), 1);
-        if special != 0 {
-            break;
-        }
-        len += 8;
-    }
-    let is_plain = |byte: &&u8| **byte >= 0x20 && !matches!(byte, b'"' | b'\\');
-    len + bytes[len..].iter().take_while(is_plain).count()
+    swar::run(bytes, |word| swar::below(word, 0x20) | swar::equal(word, b'"') | swar::equal(word, b'\\'))
 }
 
 fn word_end(text: &[u8], at: usize, word: &[u8]) -> Result<usize, Error> {
