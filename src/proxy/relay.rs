@@ -178,11 +178,10 @@ impl Relayed {
 /// The response head as codex gets it, with `add` behind it: hop-by-hop headers and Cloudflare's cookies are ours, and what
 /// `without` names.
 pub fn head_for_codex(response: &Response, without: &[&str], add: &[(&str, &[u8])]) -> Buffer {
-    let headers = response.headers();
+    let is_hop_by_hop = head::hop_by_hop(response.headers());
     let edit = |name: &str, value: &[u8]| {
         let kept = name.eq_ignore_ascii_case("set-cookie") && cookies::is_kept(value);
-        let is_left_out =
-            kept || head::is_hop_by_hop(headers, name) || without.iter().any(|n| n.eq_ignore_ascii_case(name));
+        let is_left_out = kept || is_hop_by_hop(name) || without.iter().any(|n| n.eq_ignore_ascii_case(name));
         if is_left_out { Edit::Drop } else { Edit::Keep }
     };
     let mut out = Buffer::new();

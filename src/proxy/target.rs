@@ -70,8 +70,9 @@ impl Target {
             add.push((OVERRIDE_HEADER, OVERRIDE_US.as_bytes()));
         }
         let ours = matches!(call.sender, Sender::Profile(..));
+        let is_hop_by_hop = head::hop_by_hop(headers);
         let edit = |name: &str, _: &[u8]| {
-            let is = |other: &str| name.eq_ignore_ascii_case(other);
+            let is = |other: &str| name.len() == other.len() && name.eq_ignore_ascii_case(other);
             if is("host") {
                 Edit::Set(authority.as_bytes())
             } else if is_upgrade && is("connection") {
@@ -90,7 +91,7 @@ impl Target {
             } else if is(OVERRIDE_HEADER) && self.us || is(affinity::TURN_STATE_HEADER) && call.drop_turn_state
                 // The body is here or on its way: `100 Continue` was ours to say.
                 || is("expect")
-                || head::is_hop_by_hop(headers, name)
+                || is_hop_by_hop(name)
             {
                 Edit::Drop
             } else {

@@ -6,7 +6,7 @@
 
 mod edit;
 
-pub use edit::{Edit, is_hop_by_hop, keeps_alive, write_request, write_response};
+pub use edit::{Edit, hop_by_hop, keeps_alive, write_request, write_response};
 
 use super::{Malformed, swar};
 use std::fmt;
