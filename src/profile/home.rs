@@ -122,9 +122,15 @@ pub fn resident(state: &State, home: &Path, name: &str) -> Option<Profile> {
     state.profiles().into_iter().find(|other| other.name != name && place(&other.codex_home).starts_with(&here))
 }
 
-/// Deletes a home that is `deletable`. Links in it go, what they lead to stays.
+/// Deletes a home that is `deletable`, unless it is a profile's. Links in it go, what they lead to stays.
 pub fn delete(config: &Config, home: &Path) -> Result<(), Error> {
-    Discarded::of(config, home)?.delete()
+    let registry = Lock::take(config)?;
+    if resident(&store::load(config)?.state, home, "").is_some() {
+        return Ok(());
+    }
+    let gone = Discarded::of(config, home)?;
+    drop(registry);
+    gone.delete()
 }
 
 /// What became of a home that was to be deleted.
