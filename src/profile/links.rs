@@ -81,6 +81,18 @@ fn is_around(home: &Path, shared: &Path) -> bool {
     matches!((home.canonicalize(), shared.canonicalize()), (Ok(home), Ok(shared)) if shared.starts_with(&home))
 }
 
+/// History that would go with this home: not handed over, or moved aside.
+pub fn history_in(home: &Path, shared: &Path) -> Option<PathBuf> {
+    if is_around(home, shared) {
+        return Some(shared.to_owned());
+    }
+    let is_history = |entry: &fs::DirEntry| {
+        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        entry.file_name().to_str().is_some_and(|name| name.contains(".aside-") || shape(name).is_some() && !is_link)
+    };
+    fs::read_dir(home).ok()?.flatten().find(is_history).map(|entry| entry.path())
+}
+
 /// By name. The one rule of what is wrong: what a run puts right, and what `doctor` tells.
 pub fn faults(home: &Path, shared: &Path) -> Result<Vec<Fault>, Error> {
     if is_around(home, shared) {
