@@ -10,7 +10,7 @@ use crate::profile::authfile::{self, Locked};
 use crate::profile::home::{self, Staged};
 use crate::profile::identity::Identity;
 use crate::profile::owner::owner;
-use crate::profile::{self, Profile, husk, links, name};
+use crate::profile::{self, Profile, husk, links, name, refresh};
 use crate::screen::panel::Panel;
 use crate::state::{State, file, store};
 use crate::sys::child::{self, Program};
@@ -47,7 +47,20 @@ pub fn login(config: &Config, wanted: Option<&str>, args: &[OsString], out: &mut
 /// The e-mail stays known: the next login shows whether it is the same account.
 pub fn logout(config: &Config, wanted: Option<&str>, _out: &mut dyn Write) -> Outcome {
     home::sweep_left_over(config);
-    let profile = profile::select(&load(config)?, wanted)?;
+    let state = load(config)?;
+    let profile = profile::select(&state, wanted)?;
+    let others = state.profiles().into_iter().map(|other| other.codex_home).filter(|home| *home != profile.codex_home);
+    let homes = std::iter::once(config.default_codex_home.clone()).chain(others);
+    if let Some(twin) = homes.into_iter().find(|home| refresh::is_shared(&profile.codex_home, [home.as_path()])) {
+        let name = &profile.name;
+        let what = format!(
+            "{} holds the same login as profile '{name}': `codex logout` revokes it at the server, for both",
+            twin.display()
+        );
+        return Err(Error::new(what).next(format!(
+            "Log in anew with `prodex login -p {name}` first, or drop this copy: `prodex profile remove {name} --delete-home`."
+        )));
+    }
     let code = codex(config, &profile.codex_home, "logout", profile.managed, &[])?;
     remember(config, &profile, auth::read(&profile.codex_home).email(), false);
     Ok(code)
@@ -265,7 +278,7 @@ fn codex(config: &Config, codex_home: &Path, verb: &str, ours: bool, args: &[OsS
 fn remember(config: &Config, profile: &Profile, email: Option<&str>, activate: bool) {
     let updated = store::update(config, |state| {
         // It may have been removed while codex ran.
-        let Some(mut now) = state.profile(&profile.name) else { return Ok(()) };
+        let Some(mut now) = still(state, profile) else { return Ok(()) };
         if let Some(email) = email {
             now.email = Some(email.to_owned());
             state.insert(&now)?;
