@@ -7,6 +7,7 @@ use crate::net::way_out;
 use crate::profile::auth::{self, Auth, Secret};
 use crate::profile::identity::{Identity, Likeness};
 use crate::profile::links::{self, Found};
+use crate::profile::shared::ENTRIES;
 use crate::profile::{Profile, provider, refusal};
 use crate::quota::probe::Answer;
 use crate::state::{State, file, store};
@@ -168,10 +169,11 @@ fn examine(config: &Config, patient: &Patient, findings: &mut Vec<Finding>) {
     }
 }
 
-/// What stands where a link of a shared entry should be; one that is not there yet comes with the next run.
+/// Shared entries without their link. A home that has none at all gets them with its first run, which is no fault.
 fn wrong_links(home: &Path, shared: &Path) -> Vec<String> {
+    let had_links = ENTRIES.iter().any(|(name, _)| home.join(name).is_symlink());
     let faults = links::faults(home, shared).unwrap_or_default().into_iter();
-    faults.filter(|fault| fault.found != Found::Nothing).map(|fault| fault.name).collect()
+    faults.filter(|fault| had_links || fault.found != Found::Nothing).map(|fault| fault.name).collect()
 }
 
 /// `cli_auth_credentials_store` is `keyring` at the top level of config.toml.
@@ -309,9 +311,18 @@ mod tests {
         }
         fs::create_dir(shared.join("sessions")).unwrap();
         symlink(shared.join("sessions"), home.join("sessions")).unwrap();
-        symlink(shared.join("history.jsonl"), home.join("history.jsonl")).unwrap();
         symlink("/nowhere", home.join("my-own-link")).unwrap();
+        assert!(wrong_links(&dir.path("elsewhere"), &shared).is_empty(), "its first run is to come");
+        links::link_all(&home, &shared).unwrap();
         assert!(wrong_links(&home, &shared).is_empty());
+        fs::remove_file(home.join("history.jsonl")).unwrap();
+        fs::remove_file(home.join("worktrees")).unwrap();
+        assert_eq!(wrong_links(&home, &shared), ["history.jsonl", "worktrees"]);
+        links::link_all(&home, &shared).unwrap();
+        for name in ["attachments", "archived_sessions", "worktrees"] {
+            fs::remove_file(home.join(name)).unwrap();
+        }
+        fs::remove_dir(shared.join("attachments")).unwrap();
         symlink(shared.join("attachments"), home.join("attachments")).unwrap();
         symlink(dir.path("elsewhere"), home.join("archived_sessions")).unwrap();
         symlink("/nowhere", home.join("state_9.sqlite")).unwrap();
