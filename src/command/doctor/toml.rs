@@ -41,7 +41,12 @@ impl<'a> Reader<'a> {
                 if is_list {
                     // A new element, with tables of its own.
                     let below = format!("{name}\u{0}");
-                    tables.retain(|table| !table.starts_with(&below));
+                    while let Some(table) =
+                        tables.range(below.clone()..).next().filter(|table| table.starts_with(&below))
+                    {
+                        let table = table.clone();
+                        tables.remove(&table);
+                    }
                 } else if !tables.insert(name.clone()) {
                     return Err(format!("the table [{}] is there twice", name.replace('\u{0}', ".")));
                 }
