@@ -17,8 +17,6 @@ use crate::wire::url::Url;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// A config.toml larger than this is not looked at: people write a few KB.
-const MAX_CONFIG: u64 = 1024 * 1024;
 /// Links of one home that are named; a home that lost its shared store has about 14.
 const MAX_LINKS: usize = 3;
 
@@ -142,7 +140,7 @@ fn examine(config: &Config, patient: &Patient, findings: &mut Vec<Finding>) {
         find("home_mode", what, "Make it private: `prodex doctor --fix`".to_owned());
     }
     let toml = home.join("config.toml");
-    if keyring(&toml) || matches!(patient.auth, Auth::Keyring { .. }) {
+    if auth::store(home).as_deref() == Some("keyring") || matches!(patient.auth, Auth::Keyring { .. }) {
         let what = format!("{} keeps the login in a keyring, where prodex cannot read it", toml.display());
         let next = format!("Set `cli_auth_credentials_store = \"file\"` there, then `prodex login -p {name}`");
         find("keyring", what, next);
@@ -174,18 +172,6 @@ fn wrong_links(home: &Path, shared: &Path) -> Vec<String> {
     let had_links = ENTRIES.iter().any(|(name, _)| home.join(name).is_symlink());
     let faults = links::faults(home, shared).unwrap_or_default().into_iter();
     faults.filter(|fault| had_links || fault.found != Found::Nothing).map(|fault| fault.name).collect()
-}
-
-/// `cli_auth_credentials_store` is `keyring` at the top level of config.toml.
-fn keyring(toml: &Path) -> bool {
-    let Ok(bytes) = file::read_bounded(toml, MAX_CONFIG) else { return false };
-    let text = String::from_utf8_lossy(&bytes);
-    let mut top_level = text.lines().map(str::trim).take_while(|line| !line.starts_with('['));
-    top_level.any(|line| {
-        let Some((key, value)) = line.split_once('=') else { return false };
-        let value = value.split('#').next().unwrap_or_default().trim();
-        key.trim() == "cli_auth_credentials_store" && matches!(value, "\"keyring\"" | "'keyring'")
-    })
 }
 
 /// Profiles that are the same login, or the same account.
