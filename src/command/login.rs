@@ -2,6 +2,7 @@
 //! home that is nobody's yet, and the account decides which profile it is (spec S-30, S-31).
 //! Knows no token and no endpoint.
 
+use super::profile::add::twin;
 use super::{find_codex, load, show, warn};
 use crate::config::Config;
 use crate::error::{Error, Outcome};
@@ -120,6 +121,13 @@ fn login_to(config: &Config, profile: &Profile, args: &[OsString], asked: Asked,
     let (was, is) = (Identity::of(&before, None), Identity::of(&auth, None));
     if before.tokens().is_some() && auth.tokens().is_some() && was.likeness(&is).is_none() {
         warn(&format!("profile '{}' is another account now: {}, not {}", profile.name, is.name(), was.name()));
+    }
+    if let Some(twin) = twin(config, profile, &auth) {
+        let name = &profile.name;
+        warn(&format!(
+            "profile '{twin}' is this account already: the two have one quota. Log in to another account with \
+             `prodex login -p {name}`: the browser offers the one that it knows."
+        ));
     }
     report(out, format!("Logged in successfully for profile '{}'.", profile.name), &auth, profile)
 }

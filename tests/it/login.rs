@@ -303,6 +303,23 @@ fn a_logout_ends_no_other_copy_of_the_login() {
     assert_eq!(auth(&space, "copy"), login);
 }
 
+/// The browser logs in whom it knows, which is the account of the profile before.
+#[test]
+fn the_same_account_once_more_is_said() {
+    let mut space = TestSpace::new("login-twin");
+    let _codex = fake(&mut space, "exit 0");
+    next_login(&space, &login_file("a", "u", "a@example.com", "rt-1"));
+    space.prodex(&["login"]).output().expect(0);
+    space.prodex(&["profile", "add", "second"]).output().expect(0);
+    next_login(&space, &login_file("a", "u", "a@example.com", "rt-2"));
+    let twice = |profile: &str| space.prodex(&["login", "-p", profile]).output().expect(0).stderr;
+    let said = twice("second");
+    assert!(said.contains("profile 'a_example.com' is this account already") && said.lines().count() == 1, "{said}");
+    next_login(&space, &login_file("b", "u", "a@example.com", "rt-3"));
+    assert!(!twice("second").contains("already"), "another workspace");
+    assert!(twice("second").is_empty(), "its own account again");
+}
+
 /// While codex logs in, the name goes to a home of somebody else's.
 #[test]
 fn the_email_of_a_login_is_its_homes_and_not_its_names() {
