@@ -370,6 +370,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_merged_goes_through_no_link() {
+        let (dir, config, profile) = scene("links-merge-link");
+        let own = profile.codex_home.join("sessions/2025");
+        fs::create_dir_all(&own).unwrap();
+        fs::write(own.join("r"), "mine").unwrap();
+        fs::create_dir_all(config.shared_codex_home.join("sessions")).unwrap();
+        fs::create_dir(dir.path("elsewhere")).unwrap();
+        symlink(dir.path("elsewhere"), config.shared_codex_home.join("sessions/2025")).unwrap();
+        let aside = ensure_links(&profile, &config).unwrap();
+        assert_eq!(fs::read_dir(dir.path("elsewhere")).unwrap().count(), 0);
+        assert_eq!(fs::read_to_string(Path::new(&aside[0]).join("2025/r")).unwrap(), "mine");
+    }
+
+    #[test]
     fn two_checkouts_of_one_name_are_not_mixed() {
         let (_dir, config, profile) = scene("links-checkouts");
         let (home, shared) = (&profile.codex_home, &config.shared_codex_home);

@@ -204,6 +204,8 @@ fn a_login_goes_into_no_home_that_was_removed() {
             let registered = state.contains(&format!("{home}\": {{"));
             let login = fs::read_to_string(space.profile_home(&home).join("auth.json")).unwrap_or_default();
             assert!(registered || login.is_empty() || login == old, "{args:?}: {home} is nobody's: {state}");
+            let lock = space.profile_home(&home).join("auth.lock").exists();
+            assert!(registered || login == old || !lock, "{args:?}: {home} was made again for nobody");
         }
         assert!(!first || profiles(&space).contains(&"one_example.com-2".to_owned()), "{:?}", profiles(&space));
     }
