@@ -10,7 +10,7 @@ use crate::sys::clock;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// Puts the links of a managed home right; says what was moved aside. Called before every run: when all is right,
@@ -186,7 +186,7 @@ fn hand_over(real: &Path, target: &Path, shape: Shape) -> io::Result<bool> {
         merge(real, target, if is_transcripts { DEEPEST } else { 0 });
         return Ok(fs::remove_dir(real).is_ok());
     }
-    if fs::symlink_metadata(target).is_ok() {
+    if fs::symlink_metadata(target).is_ok() && !is_one_file(real, target) {
         return Ok(false);
     }
     if shape == Shape::Sqlite {
@@ -216,7 +216,13 @@ fn merge(from: &Path, to: &Path, depth: usize) {
 
 /// A second name, then the first one goes: unlike a rename it cannot replace what came into being meanwhile.
 fn move_file(from: &Path, to: &Path) -> bool {
-    fs::hard_link(from, to).is_ok() && fs::remove_file(from).is_ok()
+    (fs::hard_link(from, to).is_ok() || is_one_file(from, to)) && fs::remove_file(from).is_ok()
+}
+
+/// Two names of one file, as a death between the two steps of `move_file` leaves them.
+fn is_one_file(one: &Path, other: &Path) -> bool {
+    let (Ok(one), Ok(other)) = (fs::symlink_metadata(one), fs::symlink_metadata(other)) else { return false };
+    one.nlink() > 1 && (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// `NAME.aside-<unix>` in the home; a database takes its log along under the name where `SQLite` looks for it.
@@ -249,7 +255,6 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 mod tests {
     use super::*;
     use crate::state::scratch::Scratch;
-    use std::os::unix::fs::MetadataExt;
 
     fn scene(name: &str) -> (Scratch, Config, Profile) {
         let dir = Scratch::new(name);
@@ -367,6 +372,25 @@ mod tests {
         assert_eq!(aside.len(), 1);
         assert_eq!(fs::read_to_string(Path::new(&aside[0]).join("2026/11/25/c")).unwrap(), "mine");
         assert_eq!(fs::read_dir(Path::new(&aside[0]).join("2026")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_death_left_under_two_names_is_one_file() {
+        let (_dir, config, profile) = scene("links-two-names");
+        for name in ["sessions/2026/r", "history.jsonl", "state_5.sqlite", "state_5.sqlite-wal"] {
+            let (own, shared) = (profile.codex_home.join(name), config.shared_codex_home.join(name));
+            for path in [&own, &shared] {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+            }
+            fs::write(&own, name).unwrap();
+            fs::hard_link(&own, &shared).unwrap();
+        }
+        assert_eq!(ensure_links(&profile, &config).unwrap(), [""; 0]);
+        for name in ["sessions/2026/r", "history.jsonl", "state_5.sqlite", "state_5.sqlite-wal"] {
+            let shared = config.shared_codex_home.join(name);
+            assert_eq!(fs::metadata(&shared).unwrap().nlink(), 1, "{name}");
+            assert_eq!(fs::read_to_string(shared).unwrap(), name);
+        }
     }
 
     #[test]
