@@ -375,6 +375,20 @@ mod tests {
     }
 
     #[test]
+    fn two_of_one_name_go_aside_within_one_second() {
+        let (_dir, config, profile) = scene("links-twice");
+        let own = profile.codex_home.join("history.jsonl");
+        fs::create_dir_all(&config.shared_codex_home).unwrap();
+        fs::write(config.shared_codex_home.join("history.jsonl"), "theirs").unwrap();
+        let aside = ["one", "two", "three"].map(|text| {
+            let _ = fs::remove_file(&own);
+            fs::write(&own, text).unwrap();
+            ensure_links(&profile, &config).unwrap().remove(0)
+        });
+        assert_eq!(aside.map(|path| fs::read_to_string(path).unwrap()), ["one", "two", "three"]);
+    }
+
+    #[test]
     fn what_a_death_left_under_two_names_is_one_file() {
         let (_dir, config, profile) = scene("links-two-names");
         for name in ["sessions/2026/r", "history.jsonl", "state_5.sqlite", "state_5.sqlite-wal"] {

@@ -23,7 +23,7 @@ const SECRET: &str = "rt-";
 const SPANS: (Duration, Duration) = (Duration::from_millis(4), Duration::from_secs(1));
 
 /// `NEW` is a name of its own for each instant, `OLD` a profile that is there.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 20] = [
     "profile add NEW --copy-current",
     "profile remove OLD --delete-home",
     "profile import-current NEW",
@@ -42,6 +42,8 @@ const COMMANDS: [&str; 18] = [
     "profile import IMPORT --as NEW",
     "profile export EXPORT",
     "doctor --fix",
+    "quota --all --once",
+    "why",
 ];
 
 #[test]
