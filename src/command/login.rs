@@ -2,6 +2,7 @@
 //! home that is nobody's yet, and the account decides which profile it is (spec S-30, S-31).
 //! Knows no token and no endpoint.
 
+use super::profile::add::twin;
 use super::{find_codex, load, show, warn};
 use crate::config::Config;
 use crate::error::{Error, Outcome};
@@ -10,14 +11,14 @@ use crate::profile::authfile::{self, Locked};
 use crate::profile::home::{self, Staged};
 use crate::profile::identity::Identity;
 use crate::profile::owner::owner;
-use crate::profile::{self, Profile, husk, links, name};
+use crate::profile::{self, Profile, husk, links, name, refresh};
 use crate::screen::panel::Panel;
 use crate::state::{State, file, store};
 use crate::sys::child::{self, Program};
 use crate::sys::clock;
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Between two attempts at the lock of a login.
@@ -47,7 +48,22 @@ pub fn login(config: &Config, wanted: Option<&str>, args: &[OsString], out: &mut
 /// The e-mail stays known: the next login shows whether it is the same account.
 pub fn logout(config: &Config, wanted: Option<&str>, _out: &mut dyn Write) -> Outcome {
     home::sweep_left_over(config);
-    let profile = profile::select(&load(config)?, wanted)?;
+    let state = load(config)?;
+    let profile = profile::select(&state, wanted)?;
+    let mut homes = vec![config.default_codex_home.clone()];
+    homes.extend(state.profiles().into_iter().map(|other| other.codex_home));
+    // One at a time: which one is to be said.
+    let one = |home| std::slice::from_ref(home).iter().map(PathBuf::as_path);
+    if let Some(twin) = homes.iter().find(|home| refresh::is_shared(&profile.codex_home, one(*home))) {
+        let name = &profile.name;
+        let what = format!(
+            "{} holds the same login as profile '{name}': `codex logout` revokes it at the server, for both",
+            twin.display()
+        );
+        return Err(Error::new(what).next(format!(
+            "Log in anew with `prodex login -p {name}` first, or drop this copy: `prodex profile remove {name} --delete-home`."
+        )));
+    }
     let code = codex(config, &profile.codex_home, "logout", profile.managed, &[])?;
     remember(config, &profile, auth::read(&profile.codex_home).email(), false);
     Ok(code)
@@ -107,6 +123,13 @@ fn login_to(config: &Config, profile: &Profile, args: &[OsString], asked: Asked,
     let (was, is) = (Identity::of(&before, None), Identity::of(&auth, None));
     if before.tokens().is_some() && auth.tokens().is_some() && was.likeness(&is).is_none() {
         warn(&format!("profile '{}' is another account now: {}, not {}", profile.name, is.name(), was.name()));
+    }
+    if let Some(twin) = twin(config, profile, &auth) {
+        let name = &profile.name;
+        warn(&format!(
+            "profile '{twin}' is this account already: the two have one quota. Log in to another account with \
+             `prodex login -p {name}`: the browser offers the one that it knows."
+        ));
     }
     report(out, format!("Logged in successfully for profile '{}'.", profile.name), &auth, profile)
 }
@@ -265,7 +288,7 @@ fn codex(config: &Config, codex_home: &Path, verb: &str, ours: bool, args: &[OsS
 fn remember(config: &Config, profile: &Profile, email: Option<&str>, activate: bool) {
     let updated = store::update(config, |state| {
         // It may have been removed while codex ran.
-        let Some(mut now) = state.profile(&profile.name) else { return Ok(()) };
+        let Some(mut now) = still(state, profile) else { return Ok(()) };
         if let Some(email) = email {
             now.email = Some(email.to_owned());
             state.insert(&now)?;

@@ -172,7 +172,7 @@ pub(super) fn is_decent(claim: &str) -> bool {
 }
 
 /// `cli_auth_credentials_store` at the top level of config.toml: one line, so no TOML reader for it.
-fn store(codex_home: &Path) -> Option<String> {
+pub fn store(codex_home: &Path) -> Option<String> {
     let bytes = file::read_bounded(&codex_home.join("config.toml"), MAX_BYTES).ok()?;
     let config = String::from_utf8_lossy(&bytes);
     let mut top_level = config.lines().map(str::trim).take_while(|line| !line.starts_with('['));

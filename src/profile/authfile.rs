@@ -143,8 +143,14 @@ pub fn recover_left_over(codex_home: &Path) {
 /// What `recover` would look at.
 pub fn left_over(codex_home: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(codex_home).into_iter().flatten().flatten();
-    let named = entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(TEMP)));
+    let named = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_temporary));
     named.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())).map(|entry| entry.path())
+}
+
+/// Six letters or digits follow, as codex has it: another name is the user's own.
+fn is_temporary(name: &str) -> bool {
+    let random = name.strip_prefix(TEMP);
+    random.is_some_and(|random| random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
 /// A file that becomes the login, or goes when dropped.
@@ -274,16 +280,21 @@ mod tests {
         fs::write(dir.path("auth.json"), login("a", "2026-11-25T03:15:45.243533500Z")).unwrap();
         let newer = login("a", "2026-11-25T03:15:46Z");
         for (name, text) in [
-            (".auth-1", "\0\0"),
-            (".auth-2", login("b", "2027-01-01T00:00:00Z").as_str()),
-            (".auth-3", login("a", "2026-11-25T03:15:44Z").as_str()),
-            (".auth-4", &newer[..newer.len() - 1]),
-            (".auth-5", newer.as_str()),
+            (".auth-000001", "\0\0"),
+            (".auth-000002", login("b", "2027-01-01T00:00:00Z").as_str()),
+            (".auth-000003", login("a", "2026-11-25T03:15:44Z").as_str()),
+            (".auth-000004", &newer[..newer.len() - 1]),
+            (".auth-000005", newer.as_str()),
         ] {
             fs::write(dir.path(name), text).unwrap();
         }
+        let mine = [".auth-notes", ".auth-old.json", ".auth-äöü"];
+        for name in mine {
+            fs::write(dir.path(name), "mine").unwrap();
+        }
         locked.recover();
         assert_eq!(fs::read_to_string(dir.path("auth.json")).unwrap(), newer);
-        assert_eq!(names(&dir), ["auth.json", "auth.json.lock", "auth.lock"]);
+        let left = [&mine[..], &["auth.json", "auth.json.lock", "auth.lock"]].concat();
+        assert_eq!(names(&dir), left);
     }
 }

@@ -122,9 +122,20 @@ pub fn resident(state: &State, home: &Path, name: &str) -> Option<Profile> {
     state.profiles().into_iter().find(|other| other.name != name && place(&other.codex_home).starts_with(&here))
 }
 
-/// Deletes a home that is `deletable`. Links in it go, what they lead to stays.
+/// Deletes a home that is `deletable`, unless it is a profile's. Links in it go, what they lead to stays.
 pub fn delete(config: &Config, home: &Path) -> Result<(), Error> {
-    Discarded::of(config, home)?.delete()
+    let Some((registry, gone)) = discard(config, home)? else { return Ok(()) };
+    drop(registry);
+    gone.delete()
+}
+
+/// Takes the name from a home that no profile has. Whoever makes a profile meanwhile finds the home as it was, or none.
+fn discard(config: &Config, home: &Path) -> Result<Option<(Lock, Discarded)>, Error> {
+    let registry = Lock::take(config)?;
+    if resident(&store::load(config)?.state, home, "").is_some() {
+        return Ok(None);
+    }
+    Ok(Some((registry, Discarded::of(config, home)?)))
 }
 
 /// What became of a home that was to be deleted.
@@ -143,12 +154,7 @@ pub fn retire(config: &Config, home: &Path) -> Result<Retired, Error> {
     // Made before and named right after; that it cannot be made keeps no login on the disk.
     let staged = if links.is_empty() { None } else { Staged::empty(config).ok() };
     let staged = staged.filter(|staged| husk::fill(staged.path(), &links).is_ok());
-    // Whoever makes a profile meanwhile finds the home as it was, or none.
-    let registry = Lock::take(config)?;
-    if resident(&store::load(config)?.state, home, "").is_some() {
-        return Ok(Retired::Kept);
-    }
-    let gone = Discarded::of(config, home)?;
+    let Some((registry, gone)) = discard(config, home)? else { return Ok(Retired::Kept) };
     let is_husk = staged.is_some_and(|staged| staged.publish(home).is_ok());
     drop(registry);
     gone.delete()?;

@@ -10,7 +10,7 @@ use crate::sys::clock;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// Puts the links of a managed home right; says what was moved aside. Called before every run: when all is right,
@@ -79,6 +79,18 @@ pub enum Found {
 /// A home that is the shared one, or contains it, would be linked to itself.
 fn is_around(home: &Path, shared: &Path) -> bool {
     matches!((home.canonicalize(), shared.canonicalize()), (Ok(home), Ok(shared)) if shared.starts_with(&home))
+}
+
+/// History that would go with this home: not handed over, or moved aside.
+pub fn history_in(home: &Path, shared: &Path) -> Option<PathBuf> {
+    if is_around(home, shared) {
+        return Some(shared.to_owned());
+    }
+    let is_history = |entry: &fs::DirEntry| {
+        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        entry.file_name().to_str().is_some_and(|name| name.contains(".aside-") || shape(name).is_some() && !is_link)
+    };
+    fs::read_dir(home).ok()?.flatten().find(is_history).map(|entry| entry.path())
 }
 
 /// By name. The one rule of what is wrong: what a run puts right, and what `doctor` tells.
@@ -174,7 +186,7 @@ fn hand_over(real: &Path, target: &Path, shape: Shape) -> io::Result<bool> {
         merge(real, target, if is_transcripts { DEEPEST } else { 0 });
         return Ok(fs::remove_dir(real).is_ok());
     }
-    if fs::symlink_metadata(target).is_ok() {
+    if fs::symlink_metadata(target).is_ok() && !is_one_file(real, target) {
         return Ok(false);
     }
     if shape == Shape::Sqlite {
@@ -204,7 +216,13 @@ fn merge(from: &Path, to: &Path, depth: usize) {
 
 /// A second name, then the first one goes: unlike a rename it cannot replace what came into being meanwhile.
 fn move_file(from: &Path, to: &Path) -> bool {
-    fs::hard_link(from, to).is_ok() && fs::remove_file(from).is_ok()
+    (fs::hard_link(from, to).is_ok() || is_one_file(from, to)) && fs::remove_file(from).is_ok()
+}
+
+/// Two names of one file, as a death between the two steps of `move_file` leaves them.
+fn is_one_file(one: &Path, other: &Path) -> bool {
+    let (Ok(one), Ok(other)) = (fs::symlink_metadata(one), fs::symlink_metadata(other)) else { return false };
+    one.nlink() > 1 && (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// `NAME.aside-<unix>` in the home; a database takes its log along under the name where `SQLite` looks for it.
@@ -237,7 +255,6 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 mod tests {
     use super::*;
     use crate::state::scratch::Scratch;
-    use std::os::unix::fs::MetadataExt;
 
     fn scene(name: &str) -> (Scratch, Config, Profile) {
         let dir = Scratch::new(name);
@@ -355,6 +372,53 @@ mod tests {
         assert_eq!(aside.len(), 1);
         assert_eq!(fs::read_to_string(Path::new(&aside[0]).join("2026/11/25/c")).unwrap(), "mine");
         assert_eq!(fs::read_dir(Path::new(&aside[0]).join("2026")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn two_of_one_name_go_aside_within_one_second() {
+        let (_dir, config, profile) = scene("links-twice");
+        let own = profile.codex_home.join("history.jsonl");
+        fs::create_dir_all(&config.shared_codex_home).unwrap();
+        fs::write(config.shared_codex_home.join("history.jsonl"), "theirs").unwrap();
+        let aside = ["one", "two", "three"].map(|text| {
+            let _ = fs::remove_file(&own);
+            fs::write(&own, text).unwrap();
+            ensure_links(&profile, &config).unwrap().remove(0)
+        });
+        assert_eq!(aside.map(|path| fs::read_to_string(path).unwrap()), ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn what_a_death_left_under_two_names_is_one_file() {
+        let (_dir, config, profile) = scene("links-two-names");
+        for name in ["sessions/2026/r", "history.jsonl", "state_5.sqlite", "state_5.sqlite-wal"] {
+            let (own, shared) = (profile.codex_home.join(name), config.shared_codex_home.join(name));
+            for path in [&own, &shared] {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+            }
+            fs::write(&own, name).unwrap();
+            fs::hard_link(&own, &shared).unwrap();
+        }
+        assert_eq!(ensure_links(&profile, &config).unwrap(), [""; 0]);
+        for name in ["sessions/2026/r", "history.jsonl", "state_5.sqlite", "state_5.sqlite-wal"] {
+            let shared = config.shared_codex_home.join(name);
+            assert_eq!(fs::metadata(&shared).unwrap().nlink(), 1, "{name}");
+            assert_eq!(fs::read_to_string(shared).unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn what_is_merged_goes_through_no_link() {
+        let (dir, config, profile) = scene("links-merge-link");
+        let own = profile.codex_home.join("sessions/2025");
+        fs::create_dir_all(&own).unwrap();
+        fs::write(own.join("r"), "mine").unwrap();
+        fs::create_dir_all(config.shared_codex_home.join("sessions")).unwrap();
+        fs::create_dir(dir.path("elsewhere")).unwrap();
+        symlink(dir.path("elsewhere"), config.shared_codex_home.join("sessions/2025")).unwrap();
+        let aside = ensure_links(&profile, &config).unwrap();
+        assert_eq!(fs::read_dir(dir.path("elsewhere")).unwrap().count(), 0);
+        assert_eq!(fs::read_to_string(Path::new(&aside[0]).join("2025/r")).unwrap(), "mine");
     }
 
     #[test]

@@ -61,8 +61,10 @@ fn write(config: &Config, state: &State, on_disk: &OnDisk) -> Result<(), Error> 
     }
     file::replace(&target, TEMP, text.as_bytes()).map_err(|error| cannot("write", &target, &error))?;
     // The copy follows the file, so that a file torn later (0.2.38 does not fsync) costs no change of ours. Before the
-    // rename above it held the version that this one replaced.
-    keep_last_good(config, text.as_bytes())
+    // rename above it held the version that this one replaced. The change is made: that its copy has to wait for the next one
+    // (a full disk) is no failure, for which a caller would undo its part.
+    let _ = keep_last_good(config, text.as_bytes());
+    Ok(())
 }
 
 /// The lock that every change of the root's files takes; released when dropped, also by the death of the process.
@@ -269,6 +271,22 @@ mod tests {
         fs::write(config.state_file(), "").unwrap();
         activate(&config, "c");
         assert_eq!(names(&config.root).iter().filter(|name| name.contains("broken-")).count(), 3);
+    }
+
+    /// A caller undoes its part of a change that failed: a home that was just made, with its login.
+    #[test]
+    fn a_change_whose_copy_cannot_be_kept_is_made() {
+        let dir = Scratch::new("store-no-copy");
+        let config = dir.config();
+        fs::create_dir_all(last_good(&config)).unwrap();
+        activate(&config, "a");
+        assert_eq!(load(&config).unwrap().state.active().as_deref(), Some("a"));
+        let failed = update(&config, |state| {
+            state.set_active(Some("b"));
+            Ok(())
+        });
+        assert!(failed.is_err(), "one that is there is not replaced without a copy");
+        assert_eq!(load(&config).unwrap().state.active().as_deref(), Some("a"));
     }
 
     #[test]

@@ -277,6 +277,12 @@ fn fix_says_each_step_and_leaves_what_is_not_ours() {
     for home in [&main, &external] {
         write_private(&home.join(".auth-abcdef"), "torn");
     }
+    // A login that leads to a file of the user's.
+    let led_to = space.root().join("led-to.json");
+    fs::copy(second.join("auth.json"), &led_to).unwrap();
+    open(&led_to, 0o644);
+    fs::remove_file(second.join("auth.json")).unwrap();
+    symlink(&led_to, second.join("auth.json")).unwrap();
     // Beside what is prodex's, a script of the user's.
     let script = space.prodex_home().join("backup.sh");
     fs::write(&script, "").unwrap();
@@ -302,6 +308,7 @@ fn fix_says_each_step_and_leaves_what_is_not_ours() {
     }
     assert!(said.contains("left alone: ") && said.contains("because that home is yours: `chmod 600 "), "{said}");
     assert_eq!(fs::metadata(&script).unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(fs::metadata(&led_to).unwrap().permissions().mode() & 0o777, 0o644);
     assert!(!dead.exists() && !temps.iter().any(|temp| temp.exists()));
     let aside = fs::read_dir(&second)
         .unwrap()

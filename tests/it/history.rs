@@ -68,6 +68,35 @@ fn a_launch_does_not_look_into_the_history() {
     }
 }
 
+/// 200,000 threads and 5 GB of them (in a file with holes). By hand, built with --release: the figures are its output.
+#[test]
+#[ignore = "200,000 files, by hand: cargo test --release --test it history:: -- --ignored --nocapture"]
+fn figures_of_a_large_history() {
+    let (space, fake) = space("history-large");
+    write_private(&space.codex_home().join("auth.json"), &token::auth_json("copy"));
+    let time = |args: &[&str]| {
+        let mut times: Vec<_> = (0..11).map(|_| space.prodex(args).output().expect(0).took).collect();
+        times.sort();
+        times[5]
+    };
+    let (run, list) = (["run", "--skip-quota-check"], ["session", "list"]);
+    let before = (time(&run), time(&list));
+    for number in 0..200_000 {
+        let day = space.codex_home().join(format!("sessions/2026/{:02}/{:02}", number / 28 % 12 + 1, number % 28 + 1));
+        if number < 12 * 28 {
+            fs::create_dir_all(&day).unwrap();
+        }
+        let name = format!("rollout-2026-01-01T12-30-26-01a212af-92e5-7b53-bd59-{number:012x}.jsonl");
+        fs::write(day.join(name), "{}").unwrap();
+    }
+    fs::File::options().write(true).open(transcript(&space, ID, "hello")).unwrap().set_len(5 << 30).unwrap();
+    let after = (time(&run), time(&list));
+    let import = space.prodex(&["profile", "import-current", "copy"]).output().expect(0).took;
+    assert_eq!(fake.calls().len(), 22);
+    assert!(space.profile_home("copy").join("sessions").is_symlink());
+    println!("run, session list: {before:?} without, {after:?} with 200,000 threads; import-current {import:?}");
+}
+
 #[test]
 fn on_another_file_system_than_the_history() {
     let Ok(other) = fs::metadata("/dev/shm") else { return eprintln!("no /dev/shm: nothing was shown") };

@@ -23,7 +23,7 @@ const SECRET: &str = "rt-";
 const SPANS: (Duration, Duration) = (Duration::from_millis(4), Duration::from_secs(1));
 
 /// `NEW` is a name of its own for each instant, `OLD` a profile that is there.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 20] = [
     "profile add NEW --copy-current",
     "profile remove OLD --delete-home",
     "profile import-current NEW",
@@ -42,6 +42,8 @@ const COMMANDS: [&str; 18] = [
     "profile import IMPORT --as NEW",
     "profile export EXPORT",
     "doctor --fix",
+    "quota --all --once",
+    "why",
 ];
 
 #[test]
@@ -76,7 +78,7 @@ fn a_login_that_was_cut_off_goes_unless_somebody_is_at_it() {
 fn a_login_under_way_is_left_alone() {
     let mut space = TestSpace::new("under-way");
     // An older codex, which holds no lock.
-    let body = "cd \"$CODEX_HOME\"; printf '%s' \"$LOGIN\" > .auth-x; touch \"$HOME/written\"; while [ -e \"$HOME/written\" ]; do sleep 0.01; done; mv .auth-x auth.json";
+    let body = "cd \"$CODEX_HOME\"; printf '%s' \"$LOGIN\" > .auth-aBcDeF; touch \"$HOME/written\"; while [ -e \"$HOME/written\" ]; do sleep 0.01; done; mv .auth-aBcDeF auth.json";
     let codex = Fake::new(&space, body);
     space.env("PRODEX_CODEX_BIN", codex.path());
     let written = space.home().join("written");
@@ -98,7 +100,7 @@ fn kill_at(instants: u32) {
     let mut space = TestSpace::with_profiles("killed", &known, &backend);
     let codex = Fake::new(
         &space,
-        "cd \"$CODEX_HOME\"\ncase $1 in login) (umask 077; printf '%s' \"$LOGIN\" > .auth-$$; mv .auth-$$ auth.json);; logout) rm -f auth.json;; esac\nexit 0",
+        "cd \"$CODEX_HOME\"\nNEXT=.auth-$(printf %06d $(($$ % 1000000)))\ncase $1 in login) (umask 077; printf '%s' \"$LOGIN\" > $NEXT; mv $NEXT auth.json);; logout) rm -f auth.json;; esac\nexit 0",
     );
     space.env("PRODEX_CODEX_BIN", codex.path());
     let own = token::auth_json("own");

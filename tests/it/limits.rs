@@ -492,6 +492,20 @@ fn the_check_renews_a_token_that_is_refused() {
     assert!(scene.space.prodex(&["current"]).output().expect(0).stdout.contains("alpha"));
 }
 
+/// A copied login is good for one refresh: prodex does not spend it, whoever has the copy.
+#[test]
+fn the_check_spends_no_token_that_another_home_holds() {
+    for copy in [".codex", ".prodex/profiles/beta"] {
+        let (scene, fake) = checked("copied");
+        let copy = scene.space.home().join(copy).join("auth.json");
+        std::fs::copy(scene.space.profile_home("alpha").join("auth.json"), copy).expect("a copy");
+        let output = scene.run(&["-p", "alpha", "exec"]).output().expect(0);
+        assert!(output.stderr.contains("another home's too"), "{}", output.stderr);
+        assert_eq!(refreshes(&scene), 0);
+        started_in(&scene, &fake, "alpha");
+    }
+}
+
 #[test]
 fn the_check_leaves_an_account_that_must_log_in_again() {
     let (scene, fake) = checked("again");

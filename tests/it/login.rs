@@ -204,6 +204,8 @@ fn a_login_goes_into_no_home_that_was_removed() {
             let registered = state.contains(&format!("{home}\": {{"));
             let login = fs::read_to_string(space.profile_home(&home).join("auth.json")).unwrap_or_default();
             assert!(registered || login.is_empty() || login == old, "{args:?}: {home} is nobody's: {state}");
+            let lock = space.profile_home(&home).join("auth.lock").exists();
+            assert!(registered || login == old || !lock, "{args:?}: {home} was made again for nobody");
         }
         assert!(!first || profiles(&space).contains(&"one_example.com-2".to_owned()), "{:?}", profiles(&space));
     }
@@ -248,6 +250,98 @@ fn a_home_in_which_codex_runs_is_not_deleted() {
     running.wait(SHORT);
     space.prodex(&["profile", "remove", "main", "--delete-home"]).output().expect(0);
     assert_eq!(profiles(&space), [""; 0]);
+}
+
+#[test]
+fn a_login_that_is_registered_is_kept_whatever_comes_after() {
+    let mut space = TestSpace::new("login-no-copy");
+    let _codex = fake(&mut space, "exit 0");
+    fs::create_dir_all(space.prodex_home().join("state.json.last-good")).expect("in the way of the copy");
+    next_login(&space, &login_file("a", "u", "a@example.com", "rt"));
+    space.prodex(&["login"]).output().expect(0);
+    assert!(state(&space).contains("\"a_example.com\": {"));
+    assert!(auth(&space, "a_example.com").contains("\"rt\""));
+}
+
+/// The registry remembers the e-mail of a profile that has become something else since.
+#[test]
+fn an_api_key_is_not_replaced_by_the_login_that_was_there_before() {
+    let mut space = TestSpace::new("login-key");
+    let _codex = fake(&mut space, "exit 0");
+    let login = login_file("a", "u", "a@example.com", "rt-1");
+    next_login(&space, &login);
+    space.prodex(&["login"]).output().expect(0);
+    let key = r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-mine"}"#;
+    next_login(&space, key);
+    space.prodex(&["login", "-p", "a_example.com", "--with-api-key"]).output().expect(0);
+    next_login(&space, &login);
+    let output = space.prodex(&["login"]).output().expect(0);
+    assert!(output.stdout.contains("Created profile 'a_example.com-2'."), "{}", output.stdout);
+    assert_eq!((auth(&space, "a_example.com"), auth(&space, "a_example.com-2")), (key.to_owned(), login));
+}
+
+/// Codex revokes the token at the server, and with it every copy.
+#[test]
+fn a_logout_ends_no_other_copy_of_the_login() {
+    let mut space = TestSpace::new("logout-shared");
+    let codex = fake(&mut space, "[ \"$1\" = logout ] && rm \"$CODEX_HOME/auth.json\"; exit 0");
+    let login = login_file("a", "u", "a@example.com", "rt-1");
+    write_private(&space.codex_home().join("auth.json"), &login);
+    space.prodex(&["profile", "import-current", "main"]).output().expect(0);
+    let refused = |what: &str| {
+        let error = space.prodex(&["logout", "-p", "main"]).output().expect(1).stderr;
+        let said = error.contains(what) && error.contains("`prodex login -p main` first") && error.lines().count() == 1;
+        assert!(said && !error.contains("rt-1"), "{error}");
+        assert!(codex.calls().is_empty());
+    };
+    refused("/.codex holds the same login as profile 'main'");
+    space.prodex(&["profile", "add", "copy", "--copy-current"]).output().expect(0);
+    fs::remove_file(space.codex_home().join("auth.json")).expect("a login");
+    refused("/profiles/copy holds the same login as profile 'main'");
+    next_login(&space, &login_file("a", "u", "a@example.com", "rt-2"));
+    space.prodex(&["login", "-p", "main"]).output().expect(0);
+    space.prodex(&["logout", "-p", "main"]).output().expect(0);
+    assert!(!space.profile_home("main").join("auth.json").exists());
+    assert_eq!(auth(&space, "copy"), login);
+}
+
+/// The browser logs in whom it knows, which is the account of the profile before.
+#[test]
+fn the_same_account_once_more_is_said() {
+    let mut space = TestSpace::new("login-twin");
+    let _codex = fake(&mut space, "exit 0");
+    next_login(&space, &login_file("a", "u", "a@example.com", "rt-1"));
+    space.prodex(&["login"]).output().expect(0);
+    space.prodex(&["profile", "add", "second"]).output().expect(0);
+    next_login(&space, &login_file("a", "u", "a@example.com", "rt-2"));
+    let twice = |profile: &str| space.prodex(&["login", "-p", profile]).output().expect(0).stderr;
+    let said = twice("second");
+    assert!(said.contains("profile 'a_example.com' is this account already") && said.lines().count() == 1, "{said}");
+    next_login(&space, &login_file("b", "u", "a@example.com", "rt-3"));
+    assert!(!twice("second").contains("already"), "another workspace");
+    assert!(twice("second").is_empty(), "its own account again");
+}
+
+/// While codex logs in, the name goes to a home of somebody else's.
+#[test]
+fn the_email_of_a_login_is_its_homes_and_not_its_names() {
+    let mut space = TestSpace::new("login-renamed");
+    space.profiles(&["main"]);
+    let go = space.root().join("go");
+    let _codex = fake(&mut space, &format!("echo browser\nwhile [ ! -e '{}' ]; do sleep 0.02; done", go.display()));
+    next_login(&space, &login_file("a", "u", "new@example.com", "rt"));
+    let login = space.prodex(&["login", "-p", "main"]).start();
+    let until = Instant::now() + SHORT;
+    while !login.stdout().contains("browser") {
+        assert!(Instant::now() < until, "{}", login.stderr());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let other = space.root().join("other").display().to_string();
+    space.prodex(&["profile", "remove", "main"]).output().expect(0);
+    space.prodex(&["profile", "add", "main", "--codex-home", &other]).output().expect(0);
+    fs::write(&go, "").expect("a file");
+    login.wait(SHORT);
+    assert!(!state(&space).contains("new@example.com"), "{}", state(&space));
 }
 
 #[test]

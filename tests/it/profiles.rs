@@ -221,6 +221,47 @@ fn a_home_outside_is_not_deleted_whatever_state_json_says() {
     }
 }
 
+/// A home grew history of its own (a codex without prodex, an older prodex), or all profiles have theirs in it.
+#[test]
+fn history_does_not_go_with_a_home() {
+    let home = Home::new("remove-history");
+    let entry = |name: &str| home.path(".prodex/profiles/a").join(name);
+    let remove = ["profile", "remove", "a", "--delete-home"];
+    home.ok(&["profile", "add", "a"]);
+    for name in ["sessions", "worktrees"] {
+        fs::remove_file(entry(name)).expect("a link");
+        fs::create_dir(entry(name)).expect("a directory");
+    }
+    home.write(".prodex/profiles/a/worktrees/ab/work", "mine");
+    home.write(".prodex/profiles/a/sessions/2026/11/25/thread", "mine");
+    home.ok(&remove);
+    for path in [".codex/worktrees/ab/work", ".codex/sessions/2026/11/25/thread"] {
+        assert_eq!(fs::read_to_string(home.path(path)).expect("handed over"), "mine");
+    }
+    // Moved aside, now or before.
+    home.ok(&["profile", "add", "a"]);
+    fs::remove_file(entry("worktrees")).expect("a link");
+    home.write(".prodex/profiles/a/worktrees/ab/work", "another");
+    home.fails(&remove, "nothing was removed: ");
+    home.fails(&remove, "/worktrees.aside-");
+    assert!(home.state().contains("\"a\": {") && entry("sessions").is_symlink());
+    home.ok(&["profile", "remove", "a"]);
+    // What all share is in this home: by a link, or because it is the shared home.
+    home.ok(&["profile", "add", "b"]);
+    let shared = home.path(".prodex/profiles/b");
+    fs::remove_dir_all(home.path(".codex")).expect("a directory");
+    symlink(&shared, home.path(".codex")).expect("a link");
+    home.write(".codex/sessions-are-here", "");
+    home.fails(&["profile", "remove", "b", "--delete-home"], "nothing was removed: ");
+    fs::remove_file(home.path(".codex")).expect("a link");
+    fs::remove_file(shared.join("sessions")).expect("a link");
+    home.write(".prodex/profiles/b/sessions/thread", "mine");
+    fs::create_dir(home.path(".codex")).expect("a directory");
+    symlink(shared.join("sessions"), home.path(".codex/sessions")).expect("a link");
+    home.fails(&["profile", "remove", "b", "--delete-home"], "/profiles/b/sessions is history");
+    assert!(shared.join("sessions/thread").is_file());
+}
+
 #[test]
 fn a_home_of_0_2_38_is_taken_over_with_its_unknown_keys() {
     let home = Home::new("take-over");

@@ -458,6 +458,24 @@ fn a_401_of_another_profile_never_reaches_codex() {
     }
 }
 
+/// A copied login is good for one refresh, which is left to whoever uses the copy.
+#[test]
+fn a_refused_login_of_which_there_is_a_copy_is_not_refreshed() {
+    let names = [BOTH[0], BOTH[1], "third"];
+    let script = Script::new(&names).on("first", Kind::Handshake, [Behave::quota_status()]).on(
+        "second",
+        Kind::Handshake,
+        [Behave::unauthorized()],
+    );
+    let scene = Scene::new("401", &names, script);
+    let copy = scene.space.codex_home().join("auth.json");
+    std::fs::copy(scene.space.profile_home("second").join("auth.json"), copy).expect("a copy");
+    let output = scene.exec(&["Say hello"]).output().expect(0);
+    assert_eq!(output.stdout.trim_end(), "Hello from third.");
+    assert_eq!(refreshes(&scene), 0);
+    assert_eq!(scene.space.marked("another home holds the same login").len(), 1);
+}
+
 #[test]
 fn a_401_of_another_profile_does_not_hide_the_quota() {
     let script = both().on("first", Kind::Handshake, [Behave::quota_status()]).on(

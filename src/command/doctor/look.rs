@@ -7,6 +7,7 @@ use crate::net::way_out;
 use crate::profile::auth::{self, Auth, Secret};
 use crate::profile::identity::{Identity, Likeness};
 use crate::profile::links::{self, Found};
+use crate::profile::shared::ENTRIES;
 use crate::profile::{Profile, provider, refusal};
 use crate::quota::probe::Answer;
 use crate::state::{State, file, store};
@@ -16,8 +17,6 @@ use crate::wire::url::Url;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// A config.toml larger than this is not looked at: people write a few KB.
-const MAX_CONFIG: u64 = 1024 * 1024;
 /// Links of one home that are named; a home that lost its shared store has about 14.
 const MAX_LINKS: usize = 3;
 
@@ -141,7 +140,7 @@ fn examine(config: &Config, patient: &Patient, findings: &mut Vec<Finding>) {
         find("home_mode", what, "Make it private: `prodex doctor --fix`".to_owned());
     }
     let toml = home.join("config.toml");
-    if keyring(&toml) || matches!(patient.auth, Auth::Keyring { .. }) {
+    if auth::store(home).as_deref() == Some("keyring") || matches!(patient.auth, Auth::Keyring { .. }) {
         let what = format!("{} keeps the login in a keyring, where prodex cannot read it", toml.display());
         let next = format!("Set `cli_auth_credentials_store = \"file\"` there, then `prodex login -p {name}`");
         find("keyring", what, next);
@@ -168,22 +167,11 @@ fn examine(config: &Config, patient: &Patient, findings: &mut Vec<Finding>) {
     }
 }
 
-/// What stands where a link of a shared entry should be; one that is not there yet comes with the next run.
+/// Shared entries without their link. A home that has none at all gets them with its first run, which is no fault.
 fn wrong_links(home: &Path, shared: &Path) -> Vec<String> {
+    let had_links = ENTRIES.iter().any(|(name, _)| home.join(name).is_symlink());
     let faults = links::faults(home, shared).unwrap_or_default().into_iter();
-    faults.filter(|fault| fault.found != Found::Nothing).map(|fault| fault.name).collect()
-}
-
-/// `cli_auth_credentials_store` is `keyring` at the top level of config.toml.
-fn keyring(toml: &Path) -> bool {
-    let Ok(bytes) = file::read_bounded(toml, MAX_CONFIG) else { return false };
-    let text = String::from_utf8_lossy(&bytes);
-    let mut top_level = text.lines().map(str::trim).take_while(|line| !line.starts_with('['));
-    top_level.any(|line| {
-        let Some((key, value)) = line.split_once('=') else { return false };
-        let value = value.split('#').next().unwrap_or_default().trim();
-        key.trim() == "cli_auth_credentials_store" && matches!(value, "\"keyring\"" | "'keyring'")
-    })
+    faults.filter(|fault| had_links || fault.found != Found::Nothing).map(|fault| fault.name).collect()
 }
 
 /// Profiles that are the same login, or the same account.
@@ -309,9 +297,18 @@ mod tests {
         }
         fs::create_dir(shared.join("sessions")).unwrap();
         symlink(shared.join("sessions"), home.join("sessions")).unwrap();
-        symlink(shared.join("history.jsonl"), home.join("history.jsonl")).unwrap();
         symlink("/nowhere", home.join("my-own-link")).unwrap();
+        assert!(wrong_links(&dir.path("elsewhere"), &shared).is_empty(), "its first run is to come");
+        links::link_all(&home, &shared).unwrap();
         assert!(wrong_links(&home, &shared).is_empty());
+        fs::remove_file(home.join("history.jsonl")).unwrap();
+        fs::remove_file(home.join("worktrees")).unwrap();
+        assert_eq!(wrong_links(&home, &shared), ["history.jsonl", "worktrees"]);
+        links::link_all(&home, &shared).unwrap();
+        for name in ["attachments", "archived_sessions", "worktrees"] {
+            fs::remove_file(home.join(name)).unwrap();
+        }
+        fs::remove_dir(shared.join("attachments")).unwrap();
         symlink(shared.join("attachments"), home.join("attachments")).unwrap();
         symlink(dir.path("elsewhere"), home.join("archived_sessions")).unwrap();
         symlink("/nowhere", home.join("state_9.sqlite")).unwrap();

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 /// Lists and tables within each other; codex's reader takes fewer than a hundred.
 const MAX_DEPTH: usize = 64;
+/// Tables whose names are kept to find one that comes twice; each element of a list looks through them.
+const MAX_TABLES: usize = 1_000;
 
 /// The first mistake: `line 3: a string has no end`.
 pub fn fault(text: &str) -> Option<String> {
@@ -42,7 +44,7 @@ impl<'a> Reader<'a> {
                     // A new element, with tables of its own.
                     let below = format!("{name}\u{0}");
                     tables.retain(|table| !table.starts_with(&below));
-                } else if !tables.insert(name.clone()) {
+                } else if tables.len() < MAX_TABLES && !tables.insert(name.clone()) {
                     return Err(format!("the table [{}] is there twice", name.replace('\u{0}', ".")));
                 }
             } else {

@@ -55,7 +55,7 @@ pub fn add(config: &Config, args: &cli::ProfileAdd, out: &mut dyn Write) -> Outc
 }
 
 /// Another profile that is the same account.
-fn twin(config: &Config, profile: &Profile, auth: &auth::Auth) -> Option<String> {
+pub(in crate::command) fn twin(config: &Config, profile: &Profile, auth: &auth::Auth) -> Option<String> {
     let mut others = store::load(config).ok()?.state;
     others.remove(&profile.name);
     owner::holder(&others, &Identity::of(auth, None)).map(|twin| twin.name)

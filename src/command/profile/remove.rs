@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::error::{Error, Outcome};
 use crate::profile::authfile::{self, Locked};
 use crate::profile::home::Retired;
-use crate::profile::{self, Profile, auth, home};
+use crate::profile::{self, Profile, auth, home, links};
 use crate::proxy::bindings;
 use crate::quota::shelf;
 use crate::screen::panel::Panel;
@@ -18,7 +18,10 @@ pub fn remove(config: &Config, name: &str, delete_home: bool, out: &mut dyn Writ
     let state = load(config)?;
     // To the end: whoever is about to write a login there has done so before, or finds the profile gone.
     let _locked = match state.profile(name) {
-        Some(profile) if delete_home && may_delete(config, &state, name, Some(&profile))? => lock(&profile)?,
+        Some(profile) if delete_home && may_delete(config, &state, name, Some(&profile))? => {
+            hand_over(config, &profile)?;
+            lock(&profile)?
+        }
         _ => None,
     };
     let (removed, active, deletable) = store::update(config, |state| {
@@ -64,6 +67,14 @@ pub fn remove(config: &Config, name: &str, delete_home: bool, out: &mut dyn Writ
         .row("Active", active.as_deref().unwrap_or("cleared"));
     show(out, &[panel])?;
     Ok(0)
+}
+
+/// What the home has of the history goes where all profiles have it, as before a run. What does not get there keeps the home.
+fn hand_over(config: &Config, profile: &Profile) -> Result<(), Error> {
+    let next = "Move it away, or remove the profile without --delete-home.";
+    profile::ensure_links(profile, config).map_err(|error| error.next(next))?;
+    let Some(own) = links::history_in(&profile.codex_home, &config.shared_codex_home) else { return Ok(()) };
+    Err(Error::new(format!("nothing was removed: {} is history that is nowhere else", own.display())).next(next))
 }
 
 /// `None`: another `remove` was quicker.

@@ -5,6 +5,26 @@ use crate::state::scratch::Scratch;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 #[test]
+fn the_home_of_a_profile_is_not_deleted() {
+    let dir = Scratch::new("delete-resident");
+    let config = dir.config();
+    let home = config.profiles_dir().join("a");
+    file::create_private_dir(&home).unwrap();
+    fs::write(home.join("auth.json"), "a login").unwrap();
+    let profile = Profile { name: "a".into(), codex_home: home.clone(), managed: true, ..Profile::default() };
+    store::update(&config, |state| state.insert(&profile)).unwrap();
+    delete(&config, &home).unwrap();
+    assert!(home.join("auth.json").exists());
+    store::update(&config, |state| {
+        state.remove("a");
+        Ok(())
+    })
+    .unwrap();
+    delete(&config, &home).unwrap();
+    assert!(!home.exists() && fs::read_dir(config.profiles_dir()).unwrap().next().is_none());
+}
+
+#[test]
 fn a_copy_takes_account_and_configuration_only() {
     let dir = Scratch::new("copy");
     let config = dir.config();
