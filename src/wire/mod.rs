@@ -16,6 +16,8 @@ pub mod url;
 pub mod value;
 
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod hostile;
 
 use std::fmt;
