@@ -14,6 +14,7 @@ mod doctor;
 mod figures;
 mod hardship;
 mod history;
+mod hostile_http;
 mod killed;
 mod layers;
 mod limits;
