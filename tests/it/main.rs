@@ -15,6 +15,7 @@ mod figures;
 mod hardship;
 mod history;
 mod hostile_http;
+mod hostile_websocket;
 mod killed;
 mod layers;
 mod limits;
