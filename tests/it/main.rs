@@ -47,3 +47,4 @@ mod tls;
 mod transfer;
 mod watch;
 mod way_out;
+mod websocket_peers;
