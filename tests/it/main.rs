@@ -14,6 +14,7 @@ mod doctor;
 mod figures;
 mod hardship;
 mod history;
+mod hostile_events;
 mod hostile_http;
 mod hostile_websocket;
 mod killed;
