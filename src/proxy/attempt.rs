@@ -8,7 +8,7 @@ use super::downstream::{Client, Upload};
 use super::route::{Class, Route};
 use super::tap::{CAPTURE, Tap};
 use super::target::Target;
-use super::{ProfileId, Shared, journal};
+use super::{ProfileId, Shared, journal, relay};
 use crate::net::stream::{self, Stream};
 use crate::net::tls::Protocol;
 use crate::net::{Cause, NetError, Patience, Phase};
@@ -223,12 +223,14 @@ fn speak(
 /// Takes heads off `input` until a final one; interim ones go to codex.
 fn final_head(input: &mut Vec<u8>, client: &mut Client) -> Result<Option<Response>, Cause> {
     while let Some((used, response)) = head::response(input).map_err(|bad| Cause::Malformed(bad.to_string()))? {
-        let raw: Vec<u8> = input.drain(..used).collect();
+        input.drain(..used);
         match response.status() {
             // Asked for no upgrade, so none can be accepted (RFC 9110 15.2.2).
             101 => return Err(Cause::Malformed("it switched protocols unasked".to_owned())),
             // `100 Continue` we said ourselves when codex asked.
-            102..=199 => client.write_all(&raw).map_err(|_| Cause::ClientGone)?,
+            102..=199 => {
+                client.write_all(&relay::head_for_codex(&response, &[], &[])).map_err(|_| Cause::ClientGone)?
+            }
             100..=199 => {}
             _ => return Ok(Some(response)),
         }

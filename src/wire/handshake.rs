@@ -3,6 +3,7 @@
 //! Knows no `Host`, no `Origin` and no credentials: whether a client may connect is not decided here.
 
 use super::Malformed;
+use super::body::{self, Framing};
 use super::head::{Headers, Request, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,6 +20,10 @@ pub fn is_upgrade(request: &Request) -> bool {
 pub fn key(request: &Request) -> Result<&str, Malformed> {
     let headers = request.headers();
     if request.method() != "GET" || request.minor_version() != 1 || !switches(headers) {
+        return Err(Malformed::NotAnUpgrade);
+    }
+    // The bytes of a body could be read as frames by one of two parties.
+    if !matches!(body::request_framing(request)?, Framing::Empty | Framing::Length(0)) {
         return Err(Malformed::NotAnUpgrade);
     }
     if single(headers, "sec-websocket-version") != Some("13") {
@@ -90,6 +95,9 @@ mod tests {
             ("Version: 13", "Version: 8", Err(Malformed::BadWebSocketVersion)),
             ("Host: a", "Sec-WebSocket-Version: 13", Err(Malformed::BadWebSocketVersion)),
             ("Host: a", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", Err(Malformed::BadKey)),
+            ("Host: a", "Content-Length: 0", Ok(KEY)),
+            ("Host: a", "Content-Length: 1", Err(Malformed::NotAnUpgrade)),
+            ("Host: a", "Transfer-Encoding: chunked", Err(Malformed::NotAnUpgrade)),
             ("dGhl", "", Err(Malformed::BadKey)),
             ("==", "", Err(Malformed::BadKey)),
             ("dGhl", "*Ghl", Err(Malformed::BadKey)),

@@ -65,7 +65,9 @@ pub fn request(buf: &[u8]) -> Result<Option<(usize, Request)>, Malformed> {
     let (Some(method), Some(target), Some(minor_version)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(Malformed::BadRequestLine);
     };
-    if target.is_empty() || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+    // A tunnel to a path (RFC 9110 9.3.6): whether HTTP follows its answer, two parties may read differently.
+    let tunnels = method == "CONNECT" && target.starts_with('/');
+    if target.is_empty() || tunnels || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Malformed::BadRequestLine);
     }
     let block = &text[..used];
@@ -285,7 +287,8 @@ mod tests {
 
     #[test]
     fn what_is_refused() {
-        let rows: [(&[u8], Malformed); 17] = [
+        let rows: [(&[u8], Malformed); 18] = [
+            (b"CONNECT /x HTTP/1.1\r\n\r\n", Malformed::BadRequestLine),
             (b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", Malformed::BadRequestLine),
             (b"\nGET / HTTP/1.1\r\n\r\n", Malformed::BadRequestLine),
             (b"GET  / HTTP/1.1\r\n\r\n", Malformed::BadRequestLine),

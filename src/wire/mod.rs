@@ -17,6 +17,8 @@ pub mod url;
 pub mod value;
 
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod hostile;
 
 use std::fmt;
@@ -64,7 +66,7 @@ pub enum Malformed {
     BadFragment,
     /// RFC 6455 5.5.1, 7.4: a close payload of one byte, with a code that must not be sent, or with a bad reason.
     BadClose,
-    /// RFC 6455 4.2.1: not a GET of HTTP/1.1 with the upgrade fields.
+    /// RFC 6455 4.2.1: not a GET of HTTP/1.1 with the upgrade fields and without a body.
     NotAnUpgrade,
     /// RFC 6455 4.2.2 point 4: another protocol version than 13 (426).
     BadWebSocketVersion,

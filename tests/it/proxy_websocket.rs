@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 const NAMES: [&str; 2] = ["alpha", "beta"];
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-const FULL: &str = r#"{"type":"response.create","model":"m","input":[{"role":"user","content":"all of it"}]}"#;
-const DELTA: &str = r#"{"type":"response.output_text.delta","delta":"x"}"#;
-const COMPLETED: &str = r#"{"type":"response.completed","response":{"id":"resp_1"}}"#;
+pub const FULL: &str = r#"{"type":"response.create","model":"m","input":[{"role":"user","content":"all of it"}]}"#;
+pub const DELTA: &str = r#"{"type":"response.output_text.delta","delta":"x"}"#;
+pub const COMPLETED: &str = r#"{"type":"response.completed","response":{"id":"resp_1"}}"#;
 const QUOTA: &str = r#"{"type":"error","status":429,"error":{"type":"usage_limit_reached","message":"The usage limit has been reached","resets_in_seconds":7200}}"#;
 
 fn backend() -> Backend {
@@ -76,14 +76,14 @@ fn ends_at_once(client: &mut Client) {
 
 // By hand
 
-fn upgrade_head(behind: &Behind, lines: &str) -> String {
+pub fn upgrade_head(behind: &Behind, lines: &str) -> String {
     let fixed = format!(
         "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\nsession-id: s-1\r\n{lines}"
     );
     behind.head("GET", &behind.model("/responses"), &fixed)
 }
 
-fn switching(lines: &str) -> String {
+pub fn switching(lines: &str) -> String {
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n{lines}\r\n",
         accept_key(KEY)
@@ -92,7 +92,7 @@ fn switching(lines: &str) -> String {
 
 /// The upstream's side of the next handshake, accepted.
 #[track_caller]
-fn accept(wire: &Wire) -> Peer {
+pub fn accept(wire: &Wire) -> Peer {
     let mut upstream = wire.next();
     upstream.head();
     upstream.send(switching(""));
@@ -101,7 +101,7 @@ fn accept(wire: &Wire) -> Peer {
 
 /// Both ends of an open socket.
 #[track_caller]
-fn pair(behind: &Behind, wire: &Wire) -> (Peer, Peer) {
+pub fn pair(behind: &Behind, wire: &Wire) -> (Peer, Peer) {
     let mut client = behind.peer();
     client.send(upgrade_head(behind, ""));
     let upstream = accept(wire);
@@ -109,12 +109,12 @@ fn pair(behind: &Behind, wire: &Wire) -> (Peer, Peer) {
     (client, upstream)
 }
 
-fn text(payload: &str) -> Vec<u8> {
+pub fn text(payload: &str) -> Vec<u8> {
     frame(0x81, payload.as_bytes())
 }
 
 /// A client's frame.
-fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0x12, 0xef, 0x5a, 0x81];
     let mut out = frame(first, payload);
     let at = out.len() - payload.len();
@@ -127,7 +127,7 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 #[track_caller]
-fn passes(from: &mut Peer, to: &mut Peer, bytes: &[u8]) {
+pub fn passes(from: &mut Peer, to: &mut Peer, bytes: &[u8]) {
     let sending = from.send_aside(bytes.to_vec());
     let got = to.exactly(bytes.len());
     assert!(got == bytes, "{} bytes came otherwise", bytes.len());
@@ -136,7 +136,7 @@ fn passes(from: &mut Peer, to: &mut Peer, bytes: &[u8]) {
 
 /// Asks a full turn by hand; the upstream has read it.
 #[track_caller]
-fn asked(behind: &Behind, wire: &Wire) -> (Peer, Peer) {
+pub fn asked(behind: &Behind, wire: &Wire) -> (Peer, Peer) {
     let (mut client, mut upstream) = pair(behind, wire);
     passes(&mut client, &mut upstream, &masked(0x81, FULL.as_bytes()));
     (client, upstream)
@@ -154,7 +154,7 @@ fn answered_elsewhere(client: &mut Peer, wire: &Wire) -> Peer {
 
 /// One more request, by HTTP, and nothing is left of what was before.
 #[track_caller]
-fn well(behind: &Behind, wire: &Wire) {
+pub fn well(behind: &Behind, wire: &Wire) {
     let mut client = behind.client();
     client.request("POST", &behind.model("/responses"), &behind.headers(), b"{}");
     let mut upstream = wire.next();

@@ -87,7 +87,13 @@ impl Session<'_> {
             waiting.heard_since.get_or_insert(waiting.last);
             waiting.message_bytes.extend_from_slice(raw);
             match self.judged.clone() {
-                None => Ok(()),
+                // Pieces without a payload show nothing to judge, and are held no further than others.
+                None => {
+                    if waiting.message_bytes.len() > HOLD_BYTES {
+                        self.commit();
+                    }
+                    Ok(())
+                }
                 Some(Event::Preamble) => {
                     self.preamble(first_look);
                     Ok(())

@@ -32,6 +32,10 @@ impl Session<'_> {
                 }
                 continue;
             }
+            // RFC 6455 5.5.1: data after a close is for nobody.
+            if self.closing {
+                continue;
+            }
             if matches!(self.turn, Turn::Idle) {
                 self.turn = Turn::Asking(Asking::new(MAX_MESSAGE));
             }

@@ -445,6 +445,29 @@ impl Peer {
     }
 }
 
+/// For a protocol of other hands: what was read ahead comes first.
+impl Read for Peer {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.ahead.is_empty() {
+            return self.tcp.read(buffer);
+        }
+        let count = buffer.len().min(self.ahead.len());
+        buffer[..count].copy_from_slice(&self.ahead[..count]);
+        self.ahead.drain(..count);
+        Ok(count)
+    }
+}
+
+impl io::Write for Peer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.tcp.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.tcp.flush()
+    }
+}
+
 /// An upstream that the test plays by hand: each connection on which a request comes is handed over, with the head of
 /// the request still to be read. Questions for a workspace are answered with 404.
 pub struct Wire {
