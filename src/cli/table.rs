@@ -113,7 +113,7 @@ pub const COMMANDS: &[Spec] = &[
     Spec {
         arguments: &[argument("NAME", "Name of the new profile: letters, numbers, '.', '_' or '-'")],
         flags: &[
-            directory("codex-home", "Register this CODEX_HOME where it stands, as an external profile"),
+            directory("codex-home", "Register this CODEX_HOME where it stands, as an external profile; made when it is not there"),
             directory("copy-from", "Copy account and configuration from this CODEX_HOME"),
             switch("copy-current", "Copy account and configuration from ~/.codex"),
             switch("activate", "Make the new profile the active one"),
@@ -124,7 +124,7 @@ pub const COMMANDS: &[Spec] = &[
             ("prodex profile add work && prodex login -p work", "A profile whose name you choose"),
             ("prodex profile add ci --codex-home /srv/codex", "A home that stays where and as it is"),
         ],
-        ..spec(&["profile", "add"], "Add a profile: an empty home, a copy, or a CODEX_HOME that exists")
+        ..spec(&["profile", "add"], "Add a profile: an empty home, a copy, or a CODEX_HOME elsewhere")
     },
     Spec {
         arguments: &[argument("[NAME]", "Name of the new profile (default: default)")],
