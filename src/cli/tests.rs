@@ -185,6 +185,7 @@ fn did_you_mean() {
     error("ls", "Did you mean `prodex profile list`?");
     error("profile create", "Did you mean `prodex profile add`?");
     error("switch", "Did you mean `prodex use`?");
+    error("version", "Did you mean `prodex --version`?");
     error("frobnicate", "See `prodex help`");
     error("quota --al", "Did you mean `--all`?");
     error("quota --detial", "Did you mean `--detail`?");

@@ -17,6 +17,9 @@ pub fn unknown_command(typed: &str, candidates: &[(&str, String)]) -> Error {
     if CODEX.contains(&typed) {
         return error.next(format!("Codex's own commands go behind `run`: `prodex run {typed}`."));
     }
+    if typed == "version" {
+        return error.next("Did you mean `prodex --version`?");
+    }
     let last = ELSEWHERE.iter().find(|(word, _)| *word == last).map_or(last, |(_, here)| here);
     match closest(last, candidates.iter().map(|(word, full)| (*word, full.as_str()))) {
         Some(full) => error.next(format!("Did you mean `prodex {full}`?")),
