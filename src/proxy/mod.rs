@@ -73,8 +73,9 @@ use sockets::{PASSAGES, Sockets};
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 /// Codex has ended and the user waits for the prompt: what is still to be written has so long.
@@ -134,6 +135,8 @@ pub struct Shared {
     /// Workers that serve somebody.
     pub at_work: AtomicUsize,
     requests: AtomicU64,
+    /// Works for as long as something is asked.
+    housekeeper: OnceLock<Thread>,
 }
 
 impl Shared {
@@ -158,6 +161,9 @@ impl Shared {
     }
 
     pub fn tag(&self, lane: Lane) -> Tag {
+        if let Some(housekeeper) = self.housekeeper.get() {
+            housekeeper.unpark();
+        }
         Tag { request: self.requests.fetch_add(1, Ordering::Relaxed) + 1, lane }
     }
 }
@@ -214,6 +220,7 @@ impl Proxy {
             limits,
             at_work: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
+            housekeeper: OnceLock::new(),
         });
         shared.journal.line(format_args!("runtime proxy log initialized pid={}", std::process::id()));
         shared.journal.line(format_args!(
@@ -252,7 +259,7 @@ impl Proxy {
         // Its connections ended with it, and each exchange has its last words.
         let until = clock::now() + LAST_WORDS;
         while self.shared.at_work.load(Ordering::Relaxed) > 0 && clock::now() < until {
-            std::thread::sleep(Duration::from_millis(1));
+            thread::sleep(Duration::from_millis(1));
         }
         self.shared.saver.finish(&self.shared.journal);
         if !self.shared.recorder.finish(FINISH_LIMIT) {
@@ -316,11 +323,12 @@ fn log_panics(shared: &Arc<Shared>) {
     }));
 }
 
-/// What earlier runs bound is read while codex starts; then, for as long as the run lasts, dead runs' shares are taken back.
+/// What earlier runs bound is read while codex starts; then, while something is asked, dead runs' shares are taken back.
 fn recall_in_background(shared: &Arc<Shared>, config: Config) {
     let shared = Arc::clone(shared);
     // Without the thread this run knows what it learns itself.
-    let _ = std::thread::Builder::new().name("memory".to_owned()).spawn(move || {
+    let _ = thread::Builder::new().name("memory".to_owned()).spawn(move || {
+        let _ = shared.housekeeper.set(thread::current());
         let read = bindings::read(&config);
         for problem in read.problems {
             shared.journal.note(Marker::StateSaveError, format_args!("error={problem}"));
@@ -338,8 +346,10 @@ fn recall_in_background(shared: &Arc<Shared>, config: Config) {
         shared.journal.line(format_args!("bindings recalled count={}", read.bindings.len()));
         drop(read.bindings);
         loop {
-            std::thread::sleep(HOUSEKEEPING);
+            // An idle run wakes for nothing.
+            thread::park();
             shared.ledger.sweep();
+            thread::sleep(HOUSEKEEPING);
             report_recorder(&shared);
         }
     });
