@@ -113,7 +113,10 @@ pub const COMMANDS: &[Spec] = &[
     Spec {
         arguments: &[argument("NAME", "Name of the new profile: letters, numbers, '.', '_' or '-'")],
         flags: &[
-            directory("codex-home", "Register this CODEX_HOME where it stands, as an external profile; made when it is not there"),
+            directory(
+                "codex-home",
+                "Register this CODEX_HOME where it stands, as an external profile; made when it is not there",
+            ),
             directory("copy-from", "Copy account and configuration from this CODEX_HOME"),
             switch("copy-current", "Copy account and configuration from ~/.codex"),
             switch("activate", "Make the new profile the active one"),
