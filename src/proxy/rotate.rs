@@ -42,11 +42,8 @@ pub fn run<T>(
     mut one: impl FnMut(ProfileId, Arc<Credential>, &Allowance) -> Tried<T>,
 ) -> Outcome<T> {
     let mut budget = Budget::new(clock::now(), ask.owner.is_some() && !ask.movable);
-    let mut refusal: Option<(Trouble, ProfileId, T)> = None;
+    let mut refusals = Refusals::new(shared.launching);
     let mut last_error = None;
-    // Codex reads its login again before it refreshes it, and asks in between with the token that was refused: where
-    // nobody else serves, it must hear of that again.
-    let mut own_refusal = None;
     // Whose login was made good during this request: once each.
     let mut renewed: Vec<ProfileId> = Vec::new();
     // A login that was made good is tried at once: the order may have changed meanwhile.
@@ -105,28 +102,50 @@ pub fn run<T>(
                 if codex_can_refresh {
                     return Outcome::Won(id, answer);
                 }
-                if id == shared.launching {
-                    own_refusal = Some(answer);
-                }
+                refusals.keep(trouble, id, answer);
             }
             Tried::Trouble(trouble, answer) => {
                 record::trouble(shared, tag, &trying, &trouble, token);
                 if trouble == Trouble::ForeignContent && !back_to_owner(ask) {
                     return Outcome::Won(id, answer);
                 }
-                if refusal.as_ref().is_none_or(|(kept, ..)| trouble.better_than(kept)) {
-                    refusal = Some((trouble, id, answer));
-                }
+                refusals.keep(trouble, id, answer);
             }
         }
     }
     shared.journal.mark(tag, Marker::CandidateExhausted, format_args!("tried={}", ask.tried.len()));
-    if let Some(answer) = own_refusal {
-        return Outcome::Won(shared.launching, answer);
+    refusals.told().unwrap_or(Outcome::Nobody(last_error))
+}
+
+/// What was refused so far: one of it codex is told where nobody serves.
+struct Refusals<T> {
+    launching: ProfileId,
+    /// Codex reads its login again before it refreshes it, and asks in between with the token that was refused: where
+    /// nobody else serves, it must hear of that again.
+    of_login: Option<T>,
+    best: Option<(Trouble, ProfileId, T)>,
+}
+
+impl<T> Refusals<T> {
+    fn new(launching: ProfileId) -> Refusals<T> {
+        Refusals { launching, of_login: None, best: None }
     }
-    match refusal {
-        Some((_, id, answer)) => Outcome::Refused(id, answer),
-        None => Outcome::Nobody(last_error),
+
+    fn keep(&mut self, trouble: Trouble, id: ProfileId, answer: T) {
+        match trouble {
+            Trouble::Unauthorized | Trouble::LoginUnsettled if id == self.launching => self.of_login = Some(answer),
+            // Another login's: codex would refresh its own.
+            Trouble::Unauthorized | Trouble::LoginUnsettled => {}
+            _ if self.best.as_ref().is_none_or(|(kept, ..)| trouble.better_than(kept)) => {
+                self.best = Some((trouble, id, answer));
+            }
+            _ => {}
+        }
+    }
+
+    fn told(self) -> Option<Outcome<T>> {
+        let own = self.of_login.map(|answer| Outcome::Won(self.launching, answer));
+        own.or_else(|| self.best.map(|(_, id, answer)| Outcome::Refused(id, answer)))
     }
 }
 
@@ -159,5 +178,42 @@ pub fn exhausted(last: Option<&NetError>) -> String {
     match last {
         Some(error) => format!("prodex: {error}."),
         None => "prodex: no profile can serve this request: the logins were refused. Run `codex login` again in one of them.".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_refusal_codex_is_told() {
+        let quota = |resets_at| Trouble::Quota { resets_at: Some(resets_at), retry_after: None };
+        let overload = || Trouble::Overload { retry_after: None };
+        // Codex runs under the first.
+        let rows = [
+            (vec![], "nothing"),
+            (vec![(1, Trouble::Unauthorized)], "nothing"),
+            (vec![(1, Trouble::LoginUnsettled)], "nothing"),
+            (vec![(0, Trouble::Unauthorized)], "0 its login"),
+            (vec![(0, Trouble::Unauthorized), (1, overload())], "0 its login"),
+            (vec![(1, Trouble::Unauthorized), (0, quota(9))], "0 refused"),
+            (vec![(0, quota(9)), (1, quota(5)), (2, quota(7))], "1 refused"),
+            (vec![(0, quota(9)), (1, overload())], "1 refused"),
+            (vec![(0, overload()), (1, quota(5))], "0 refused"),
+            (vec![(0, Trouble::NotIncluded), (1, Trouble::NotIncluded)], "0 refused"),
+        ];
+        for (refused, expected) in rows {
+            let mut refusals = Refusals::new(ProfileId(0));
+            for (id, trouble) in refused.clone() {
+                refusals.keep(trouble, ProfileId(id), id);
+            }
+            let told = match refusals.told() {
+                None => "nothing".to_owned(),
+                Some(Outcome::Won(id, answer)) if id.0 == answer => format!("{answer} its login"),
+                Some(Outcome::Refused(id, answer)) if id.0 == answer => format!("{answer} refused"),
+                Some(_) => "somebody else's words".to_owned(),
+            };
+            assert_eq!(told, expected, "{refused:?}");
+        }
     }
 }
