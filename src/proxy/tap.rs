@@ -57,14 +57,13 @@ impl Tap {
             };
             events.feed(payload, |event| {
                 let meaning = verdict::of_event(event.data);
-                if meaning == Event::Preamble
+                if meaning == Event::Preamble && verdict::tells_quotas(event.data) {
+                    *quotas = Some(event.data.to_vec());
+                } else if meaning == Event::Preamble
                     && let Some(id) = verdict::response_id(event.data)
                     && response_ids.last().is_none_or(|last| *last != id)
                 {
                     response_ids.push(id.into_owned());
-                }
-                if meaning == Event::Preamble && verdict::tells_quotas(event.data) {
-                    *quotas = Some(event.data.to_vec());
                 }
                 if decided.is_none() && meaning != Event::Preamble {
                     *decided = Some(meaning.clone());

@@ -3,7 +3,7 @@
 //! unknown, never an error (spec S-40). Knows no network.
 
 use super::{Credits, Limit, Reading, Window};
-use crate::wire::json::Raw;
+use crate::wire::json::{Members, Raw};
 use crate::wire::value::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,20 +41,22 @@ pub fn parse(body: &[u8], now: u64) -> Result<Reading, UsageError> {
     if !usage.bytes().trim_ascii_start().starts_with(b"{") {
         return Err(UsageError::NotAnObject);
     }
-    let limit = usage.member("rate_limit");
+    let members = usage.opened();
+    let limit = members.member("rate_limit");
     Ok(Reading {
-        email: text(usage.member("email")),
+        email: text(members.member("email")),
         reached_type: text(usage.at(&["rate_limit_reached_type", "type"])),
         reset_credits: usage
             .at(&["rate_limit_reset_credits", "available_count"])
             .and_then(|count| seconds(count.as_f64())),
-        other_limits: other_limits(&usage, &["code_review_rate_limit"], now),
-        ..common(&usage, limit, now)
+        other_limits: other_limits(&members, &["code_review_rate_limit"], now),
+        ..common(&members, limit, now)
     })
 }
 
 /// The event `codex.rate_limits`, of SSE or WebSocket. `None` for anything else, and when it tells nothing.
 pub fn from_event(event: &Raw, now: u64) -> Option<Reading> {
+    let event = &event.opened();
     if event.member("type")?.as_str()? != "codex.rate_limits" {
         return None;
     }
@@ -172,17 +174,21 @@ pub fn written_windows(windows: &[Window]) -> Value {
 }
 
 /// What the answer and the event have in common.
-fn common(from: &Raw, limit: Option<Raw>, now: u64) -> Reading {
+fn common(from: &Members, limit: Option<Raw>, now: u64) -> Reading {
     let flag = |name: &str| limit.as_ref()?.member(name)?.as_bool();
-    let credits = from.member("credits").filter(|credits| credits.member("has_credits").is_some()).map(|credits| {
-        let flag = |name: &str| credits.member(name).and_then(|value| value.as_bool()).unwrap_or(false);
-        let balance = credits.member("balance");
-        Credits {
-            has_credits: flag("has_credits"),
-            unlimited: flag("unlimited"),
-            balance: text(balance).or_else(|| Some(balance?.as_f64()?.to_string())),
-        }
-    });
+    let credits = from
+        .member("credits")
+        .map(|credits| credits.opened())
+        .filter(|credits| credits.member("has_credits").is_some())
+        .map(|credits| {
+            let flag = |name: &str| credits.member(name).and_then(|value| value.as_bool()).unwrap_or(false);
+            let balance = credits.member("balance");
+            Credits {
+                has_credits: flag("has_credits"),
+                unlimited: flag("unlimited"),
+                balance: text(balance).or_else(|| Some(balance?.as_f64()?.to_string())),
+            }
+        });
     Reading {
         plan: text(from.member("plan_type")),
         limit_reached: flag("limit_reached") == Some(true) || flag("allowed") == Some(false),
@@ -199,7 +205,7 @@ fn told(reading: Reading) -> Option<Reading> {
     something.then_some(reading)
 }
 
-fn other_limits(from: &Raw, code_review: &[&str], now: u64) -> Vec<Limit> {
+fn other_limits(from: &Members, code_review: &[&str], now: u64) -> Vec<Limit> {
     let review = code_review.iter().find_map(|name| from.member(name).filter(|limit| !limit.is_null()));
     let review = review.map(|limit| Limit { name: "Code review".to_owned(), windows: windows(Some(limit), now) });
     let additional = from.member("additional_rate_limits");
@@ -217,7 +223,10 @@ pub fn windows(limit: Option<Raw>, now: u64) -> Vec<Window> {
     let mut windows: Vec<Window> = limit
         .iter()
         .flat_map(Raw::members)
-        .filter_map(|(_, slot)| window(|field| slot.member(field)?.as_f64(), now))
+        .filter_map(|(_, slot)| {
+            let slot = slot.opened();
+            window(|field| slot.member(field)?.as_f64(), now)
+        })
         .take(MAX_WINDOWS)
         .collect();
     windows.sort_unstable_by_key(|window| window.length);

@@ -17,6 +17,8 @@ pub const MAX_HEAD: usize = 64 * 1024;
 /// Header lines of a head.
 pub const MAX_HEADERS: usize = 128;
 
+const LF: swar::Set = swar::Set::of(b'\n', b'\n');
+
 /// A request head (RFC 9112 3): one block of bytes and where things stand in it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
@@ -222,7 +224,7 @@ fn complete(status: httparse::Status<usize>, text: &[u8]) -> Result<Option<usize
     };
     let mut rest = head;
     loop {
-        let (line, from) = rest.split_at(swar::run(rest, |word| swar::equal(word, b'\n')));
+        let (line, from) = rest.split_at(swar::run(rest, &LF));
         match from.split_first() {
             None => return Ok(used),
             Some(_) if line.last() != Some(&b'\r') => return Err(Malformed::BadHeader),

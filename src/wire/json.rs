@@ -23,9 +23,8 @@ pub struct Raw<'a> {
 impl<'a> Raw<'a> {
     /// The value that the whole text is; all of it is validated.
     pub fn parse(text: &'a [u8]) -> Result<Raw<'a>, Error> {
-        validate(text)?;
-        let start = skip_space(text, 0);
-        Ok(Raw { text, start, end: value_end(text, start, 0)? })
+        let Range { start, end } = scan::whole(text)?;
+        Ok(Raw { text, start, end })
     }
 
     /// Where it stands in the text that was parsed, for replacing it there.
@@ -41,6 +40,11 @@ impl<'a> Raw<'a> {
     pub fn member(&self, name: &str) -> Option<Raw<'a>> {
         let mut members = self.spans(b'{');
         members.find(|(given, _)| is_name(given, name)).map(|(_, value)| value)
+    }
+
+    /// The members found once, for looking up many of them; none when this is no object.
+    pub fn opened(&self) -> Members<'a> {
+        Members(self.spans(b'{').collect())
     }
 
     /// The member of the member, and so on; itself for an empty path.
@@ -121,6 +125,16 @@ impl<'a> Raw<'a> {
             next = (text.get(comma) == Some(&b',')).then(|| skip_space(text, comma + 1));
             Some((name, Raw { text, start, end }))
         })
+    }
+}
+
+/// The members of an object: names (still escaped) and values, in their order.
+pub struct Members<'a>(Vec<(&'a [u8], Raw<'a>)>);
+
+impl<'a> Members<'a> {
+    /// As [`Raw::member`] finds it.
+    pub fn member(&self, name: &str) -> Option<Raw<'a>> {
+        self.0.iter().find(|(given, _)| is_name(given, name)).map(|(_, value)| *value)
     }
 }
 
@@ -230,8 +244,12 @@ fn find<'a>(text: &'a [u8], path: &[&str]) -> Result<Option<Raw<'a>>, Error> {
     Ok(Some(Raw { text, start: at, end }))
 }
 
+/// An escaped character is longer than what it stands for.
 fn is_name(escaped: &[u8], name: &str) -> bool {
-    escaped == name.as_bytes() || (escaped.contains(&b'\\') && unescape(escaped).is_some_and(|given| given == name))
+    escaped == name.as_bytes()
+        || (escaped.len() > name.len()
+            && escaped.contains(&b'\\')
+            && unescape(escaped).is_some_and(|given| given == name))
 }
 
 /// The text of a valid string's inside.

@@ -82,7 +82,7 @@ impl Events {
                 Line::Name(_) => self.line = Line::Skip,
                 Line::Space if byte == b' ' => self.line = Line::Value,
                 Line::Space | Line::Value | Line::Skip => {
-                    let end = swar::run(rest, |word| swar::equal(word, b'\n') | swar::equal(word, b'\r'));
+                    let end = swar::run(rest, &swar::LINE_END);
                     let (piece, next) = rest.split_at(end);
                     if self.line != Line::Skip {
                         self.line = Line::Value;

@@ -75,11 +75,13 @@ impl Session<'_> {
     /// The next bytes of a data message, judged as soon as enough of it is there.
     fn message_bytes(&mut self, raw: &[u8], ended: bool) -> Result<(), Over> {
         let enough = ended || self.heard.bytes().len() >= EVENT_PREFIX;
-        let first_look = self.judged.is_none() && enough;
+        let mut first_look = self.judged.is_none() && enough;
         if first_look {
             self.judged = Some(verdict::of_event(self.heard.bytes()));
             if ended && self.judged == Some(Event::Preamble) && verdict::tells_quotas(self.heard.bytes()) {
                 self.shared.scout.event(self.link.id, self.heard.bytes());
+                // It names no response and no turn state.
+                first_look = false;
             }
         }
         if let Turn::Waiting(waiting) = &mut self.turn {

@@ -2,6 +2,7 @@
 //!
 //! Knows no credentials: which header is replaced by what is for the caller's `edit` to say.
 
+use super::super::swar::{self, Set};
 use super::{Headers, Response};
 use std::io::Write;
 
@@ -85,10 +86,17 @@ fn write_headers<'a>(
 }
 
 fn write_clean(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    let at = out.len() + name.len();
+    const BREAKS: Set = swar::LINE_END.and_below(1);
+    let mut at = out.len() + name.len();
     write_line(out, name, value);
     let end = out.len() - 2;
-    out[at..end].iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n' | 0)).for_each(|byte| *byte = b' ');
+    loop {
+        at += swar::run(&out[at..end], &BREAKS);
+        if at == end {
+            return;
+        }
+        out[at] = b' ';
+    }
 }
 
 fn write_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {

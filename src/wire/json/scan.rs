@@ -1,8 +1,9 @@
 //! The grammar of RFC 8259: where a value ends, and what is wrong with it. Iterative, without allocation, and exact:
 //! what passes here is JSON, numbers and UTF-8 included. Lone surrogates in `\u` escapes pass, as the grammar lets them.
 
-use super::super::swar;
+use super::super::swar::{self, Set};
 use std::fmt;
+use std::ops::Range;
 
 /// Objects and arrays within each other. One bit each is kept, in a `u128`.
 pub const MAX_DEPTH: usize = 128;
@@ -49,8 +50,17 @@ impl std::error::Error for Error {}
 
 /// Whether the whole text is one JSON value.
 pub fn validate(text: &[u8]) -> Result<(), Error> {
-    let end = skip_space(text, value_end(text, skip_space(text, 0), 0)?);
-    if end == text.len() { Ok(()) } else { Err(Error { at: end, kind: Kind::Trailing }) }
+    whole(text).map(|_| ())
+}
+
+/// Where the one value stands that the whole text is.
+pub(super) fn whole(text: &[u8]) -> Result<Range<usize>, Error> {
+    let start = skip_space(text, 0);
+    let end = value_end(text, start, 0)?;
+    match skip_space(text, end) {
+        behind if behind == text.len() => Ok(start..end),
+        behind => Err(Error { at: behind, kind: Kind::Trailing }),
+    }
 }
 
 /// The end of the value that starts at `at`, which itself is `outer` levels deep.
@@ -120,12 +130,17 @@ pub(super) fn name_end(text: &[u8], at: usize) -> Result<(usize, usize), Error> 
 
 /// The end of the number that starts at `at`.
 pub(super) fn number_end(text: &[u8], at: usize) -> Result<usize, Error> {
-    let digits = |at: usize| {
-        let len = text[at.min(text.len())..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if len > 0 { Ok(at + len) } else { Err(Error { at, kind: Kind::BadNumber }) }
-    };
     // A digit must follow: it is not wrong yet when the text ends here.
-    let some_digits = |at: usize| byte(text, at).and_then(|_| digits(at));
+    let some_digits = |at: usize| {
+        if !byte(text, at)?.is_ascii_digit() {
+            return Err(Error { at, kind: Kind::BadNumber });
+        }
+        let mut end = at + 1;
+        while text.get(end).is_some_and(u8::is_ascii_digit) {
+            end += 1;
+        }
+        Ok(end)
+    };
     let start = if byte(text, at)? == b'-' { at + 1 } else { at };
     let mut at = some_digits(start)?;
     if text[start] == b'0' && at > start + 1 {
@@ -141,9 +156,11 @@ pub(super) fn number_end(text: &[u8], at: usize) -> Result<usize, Error> {
     Ok(at)
 }
 
-pub(super) fn skip_space(text: &[u8], at: usize) -> usize {
-    let is_space = |byte: &&u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
-    at + text.get(at..).unwrap_or_default().iter().take_while(is_space).count()
+pub(super) fn skip_space(text: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\n' | b'\r' | b'\t') = text.get(at) {
+        at += 1;
+    }
+    at
 }
 
 pub(super) fn byte(text: &[u8], at: usize) -> Result<u8, Error> {
@@ -154,22 +171,24 @@ pub(super) fn byte(text: &[u8], at: usize) -> Result<u8, Error> {
 fn string_end(text: &[u8], at: usize) -> Result<usize, Error> {
     let mut at = at + 1;
     loop {
-        let len = plain_len(&text[at..]);
-        let run = &text[at..at + len];
-        if !run.is_ascii()
-            && let Err(error) = std::str::from_utf8(run)
-        {
-            // A character may be cut only where the text is.
-            let cut = error.error_len().is_none() && at + len == text.len();
-            let (at, kind) = if cut { (text.len(), Kind::Cut) } else { (at + error.valid_up_to(), Kind::BadUtf8) };
-            return Err(Error { at, kind });
-        }
-        at += len;
+        at += swar::run(&text[at..], &SPECIAL_OR_WIDE);
         match byte(text, at)? {
             b'"' => return Ok(at + 1),
             b'\\' => at = escape_end(text, at)?,
+            0x80.. => at = characters_end(text, at)?,
             _ => return Err(Error { at, kind: Kind::BadString }),
         }
+    }
+}
+
+/// The end of the run of plain characters at `at`, not all of them ASCII.
+fn characters_end(text: &[u8], at: usize) -> Result<usize, Error> {
+    let end = at + swar::run(&text[at..], &SPECIAL);
+    match std::str::from_utf8(&text[at..end]) {
+        Ok(_) => Ok(end),
+        // A character may be cut only where the text is.
+        Err(error) if error.error_len().is_none() && end == text.len() => Err(Error { at: end, kind: Kind::Cut }),
+        Err(error) => Err(Error { at: at + error.valid_up_to(), kind: Kind::BadUtf8 }),
     }
 }
 
@@ -188,10 +207,10 @@ fn escape_end(text: &[u8], at: usize) -> Result<usize, Error> {
     }
 }
 
-/// How many bytes at the start are neither a quote, a backslash nor a control character.
-fn plain_len(bytes: &[u8]) -> usize {
-    swar::run(bytes, |word| swar::below(word, 0x20) | swar::equal(word, b'"') | swar::equal(word, b'\\'))
-}
+/// What ends a run of plain characters: a quote, a backslash or a control character.
+const SPECIAL: Set = Set::of(b'"', b'\\').and_below(0x20);
+/// The same, and what must be looked at as UTF-8.
+const SPECIAL_OR_WIDE: Set = Set::of(b'"', b'\\').and_below(0x20).and_not_ascii();
 
 fn word_end(text: &[u8], at: usize, word: &[u8]) -> Result<usize, Error> {
     for (at, &want) in (at..).zip(word) {
@@ -257,24 +276,6 @@ mod tests {
         assert_eq!(validate(nested(MAX_DEPTH).as_bytes()), Ok(()));
         assert_eq!(validate(nested(MAX_DEPTH + 1).as_bytes()), Err(Error { at: MAX_DEPTH, kind: Kind::TooDeep }));
         assert_eq!(validate(&b"{\"a\":".repeat(1_000_000)), Err(Error { at: 5 * MAX_DEPTH, kind: Kind::TooDeep }));
-    }
-
-    #[test]
-    fn plain_runs_equal_the_slow_way() {
-        let mut rng = Rng::new(6);
-        for _ in 0..20_000 {
-            let bytes: Vec<u8> = (0..rng.below(40))
-                .map(|_| {
-                    if rng.below(16) == 0 {
-                        rng.below(256) as u8
-                    } else {
-                        b"a\x80\xff\x20\x21\x23\x5b\x5d"[rng.below(8)]
-                    }
-                })
-                .collect();
-            let slow = bytes.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\');
-            assert_eq!(plain_len(&bytes), slow.unwrap_or(bytes.len()), "{bytes:x?}");
-        }
     }
 
     /// The grammar again, recursive and naive: the rest after one value with the space around it.
