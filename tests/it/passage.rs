@@ -99,9 +99,9 @@ fn who_leaves_takes_the_other_along() {
     let (mut client, upstream) = pair(&behind, &wire);
     upstream.reset();
     client.gone();
-    // In the middle of much that nobody reads.
+    // In the middle of much that nobody reads: more than the buffers on the way can take.
     let (client, mut upstream) = pair(&behind, &wire);
-    let sending = client.send_aside(vec![b'x'; 8 << 20]);
+    let sending = client.send_aside(vec![b'x'; 64 << 20]);
     upstream.exactly(100_000);
     drop(upstream);
     assert!(sending.join().expect("a thread").is_err(), "somebody took it all");
