@@ -12,6 +12,7 @@ mod day;
 mod disable;
 mod doctor;
 mod figures;
+mod fuzz;
 mod hardship;
 mod history;
 mod hostile_events;
