@@ -151,12 +151,14 @@ fn own_flag_next(spec: &'static Spec, parser: &mut lexopt::Parser) -> bool {
 
 /// The value of an option. A separate token that looks like a flag is a forgotten value, not a value.
 fn value(flag: &Flag, parser: &mut lexopt::Parser, spec: &Spec) -> Result<OsString, Error> {
+    let needs = || wrong(&format!("--{} needs a value", flag.long), spec);
     if let Some(value) = parser.optional_value() {
-        return Ok(value);
+        return if value.is_empty() { Err(needs()) } else { Ok(value) };
     }
     let looks_like_flag = |token: &OsStr| token.len() > 1 && token.as_encoded_bytes().starts_with(b"-");
     let next = parser.try_raw_args().and_then(|mut raw| raw.next_if(|token| !looks_like_flag(token)));
-    next.ok_or_else(|| wrong(&format!("--{} needs a value", flag.long), spec))
+    // An empty one is a variable of a script that was not set.
+    next.filter(|token| !token.is_empty()).ok_or_else(needs)
 }
 
 fn rest(parser: &mut lexopt::Parser) -> Vec<OsString> {

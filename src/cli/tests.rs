@@ -185,6 +185,7 @@ fn did_you_mean() {
     error("ls", "Did you mean `prodex profile list`?");
     error("profile create", "Did you mean `prodex profile add`?");
     error("switch", "Did you mean `prodex use`?");
+    error("status", "Did you mean `prodex current`?");
     error("version", "Did you mean `prodex --version`?");
     error("frobnicate", "See `prodex help`");
     error("quota --al", "Did you mean `--all`?");

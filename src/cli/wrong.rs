@@ -8,8 +8,15 @@ use crate::error::Error;
 const CODEX: [&str; 6] = ["exec", "resume", "fork", "review", "mcp", "apply"];
 
 /// What other programs call what is here.
-const ELSEWHERE: [(&str, &str); 6] =
-    [("rm", "remove"), ("delete", "remove"), ("ls", "list"), ("new", "add"), ("create", "add"), ("switch", "use")];
+const ELSEWHERE: [(&str, &str); 7] = [
+    ("rm", "remove"),
+    ("delete", "remove"),
+    ("ls", "list"),
+    ("new", "add"),
+    ("create", "add"),
+    ("switch", "use"),
+    ("status", "current"),
+];
 
 pub fn unknown_command(typed: &str, candidates: &[(&str, String)]) -> Error {
     let error = Error::usage(format!("unknown command '{}'", shown(typed)));

@@ -52,6 +52,7 @@ pub fn export(config: &Config, target: &OsStr, names: &[String], out: &mut dyn W
     }
     let names: Vec<&str> = bundle.profiles.iter().map(|packed| packed.name.as_str()).collect();
     let done = format!("Exported {}.", names.join(", "));
+    let has_login = bundle.profiles.iter().flat_map(|packed| &packed.files).any(|file| file.path == "auth.json");
     if to_stdout {
         out.write_all(text.as_bytes())?;
         out.flush()?;
@@ -67,10 +68,12 @@ pub fn export(config: &Config, target: &OsStr, names: &[String], out: &mut dyn W
         }
         show(out, &[Panel::new("Profiles Exported").row("Result", done).row("File", path.display().to_string())])?;
     }
-    eprint(
-        "The file holds credentials: whoever has it can use these accounts. Keep it from others on its way, and delete it then.",
-    );
-    eprint(SHARED);
+    if has_login {
+        eprint(
+            "The file holds credentials: whoever has it can use these accounts. Keep it from others on its way, and delete it then.",
+        );
+        eprint(SHARED);
+    }
     Ok(0)
 }
 
@@ -118,9 +121,9 @@ fn packed(profile: &Profile, room: &mut usize) -> Result<Option<Packed>, Error> 
     }
     match auth::read(codex_home) {
         Auth::ChatGpt(_) | Auth::ApiKey | Auth::Other(_) => {}
-        Auth::Missing => warn(&format!("profile '{name}' has no login, so the export has none of it")),
+        Auth::Missing => warn(&format!("profile '{name}' has no login, so the export has none for it")),
         Auth::Keyring { .. } => warn(&format!(
-            "the login of profile '{name}' is in this system's keyring, so the export has none of it: log in on the other \
+            "the login of profile '{name}' is in this system's keyring, so the export does not have it: log in on the other \
              machine with `prodex login -p {name}`"
         )),
         Auth::Invalid(why) | Auth::Unreadable(why) => {

@@ -85,7 +85,7 @@ pub fn profiles(config: &Config, state: &State, findings: &mut Vec<Finding>) -> 
         findings.push(Finding::new("no_profile", "there is no profile yet", next));
     } else if logins < 2 {
         let what = format!(
-            "{} with a ChatGPT login: without a second one `prodex run` starts codex without the proxy, and nothing moves \
+            "{} with a ChatGPT login: with fewer than two `prodex run` starts codex without the proxy, and nothing moves \
              when a quota is used up",
             if logins == 1 { "there is only one profile" } else { "there is no profile" }
         );

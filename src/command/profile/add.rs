@@ -62,11 +62,13 @@ pub(in crate::command) fn twin(config: &Config, profile: &Profile, auth: &auth::
 }
 
 pub fn import_current(config: &Config, name: &str, out: &mut dyn Write) -> Outcome {
-    if !config.default_codex_home.is_dir() {
-        let what = format!("there is no login to import: {} does not exist", config.default_codex_home.display());
-        return Err(Error::new(what).next("Log in with `codex login` first."));
+    let login = auth::read(&config.default_codex_home);
+    if login == auth::Auth::Missing {
+        let missing = config.default_codex_home.join("auth.json");
+        return Err(Error::new(format!("there is no login to import: {} does not exist", missing.display()))
+            .next("Log in with `codex login` first, or begin with a login of its own: `prodex login`."));
     }
-    if let auth::Auth::Keyring { auto } = auth::read(&config.default_codex_home) {
+    if let auth::Auth::Keyring { auto } = login {
         let home = config.default_codex_home.display();
         let (place, setting) = if auto { ("may be", "auto") } else { ("is", "keyring") };
         let what = format!(
@@ -137,6 +139,10 @@ fn copy(config: &Config, args: &cli::ProfileAdd, source: &Path) -> Result<Added,
     if !husk::is_free(&codex_home) {
         let next = format!("Register it as it is with `prodex profile add {}`, or move it away.", args.name);
         return Err(Error::new(format!("{} exists already", codex_home.display())).next(next));
+    }
+    if !source.is_dir() {
+        let next = "Name a CODEX_HOME that is there, or begin without a copy: `prodex profile add NAME`.";
+        return Err(Error::new(format!("there is nothing to copy: {} is no directory", source.display())).next(next));
     }
     let staged = home::Staged::copy_of(config, source)?;
     let profile = Profile { codex_home, ..profile_of(&args.name, staged.path().to_owned(), true) };
