@@ -230,7 +230,15 @@ fn bounds_hold_and_a_rewriting_keeps_what_counts() {
     let text = fs::read(log::path(&config)).unwrap();
     assert_eq!(text.split(|&b| b == b'\n').skip(1).count(), known.len() + 1, "a foreign line is kept, once");
     assert_eq!(fs::metadata(log::path(&config)).unwrap().permissions().mode() & 0o777, 0o600);
+    // Somebody is rewriting it, and ends.
+    let busy = fs::File::open(log::path(&config)).unwrap();
+    busy.lock().unwrap();
+    let waiting = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        drop(busy);
+    });
     forget(&config, "second").unwrap();
+    waiting.join().unwrap();
     assert!(home.known().0.iter().all(|binding| binding.ends_with(" main")));
 }
 
