@@ -10,7 +10,7 @@ use crate::profile::{self, Profile, auth, home, husk, links, name, owner};
 use crate::screen::panel::Panel;
 use crate::state::{State, file, store};
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -140,9 +140,9 @@ fn copy(config: &Config, args: &cli::ProfileAdd, source: &Path) -> Result<Added,
         let next = format!("Register it as it is with `prodex profile add {}`, or move it away.", args.name);
         return Err(Error::new(format!("{} exists already", codex_home.display())).next(next));
     }
-    if !source.is_dir() {
+    if fs::metadata(source).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         let next = "Name a CODEX_HOME that is there, or begin without a copy: `prodex profile add NAME`.";
-        return Err(Error::new(format!("there is nothing to copy: {} is no directory", source.display())).next(next));
+        return Err(Error::new(format!("there is nothing to copy: {} does not exist", source.display())).next(next));
     }
     let staged = home::Staged::copy_of(config, source)?;
     let profile = Profile { codex_home, ..profile_of(&args.name, staged.path().to_owned(), true) };
