@@ -57,6 +57,8 @@ fn write(config: &Config, state: &State, on_disk: &OnDisk) -> Result<(), Error> 
         OnDisk::Good(bytes) if *bytes == text.as_bytes() => return Ok(()),
         OnDisk::Good(bytes) => keep_last_good(config, bytes)?,
         OnDisk::Broken => set_aside(&path, clock::unix())?,
+        // Begun anew, or lost: the copy of what was there is not to go with the first change.
+        OnDisk::Absent if last_good(config).is_file() => set_aside(&last_good(config), clock::unix())?,
         OnDisk::Absent => {}
     }
     file::replace(&target, TEMP, text.as_bytes()).map_err(|error| cannot("write", &target, &error))?;
@@ -287,6 +289,22 @@ mod tests {
         });
         assert!(failed.is_err(), "one that is there is not replaced without a copy");
         assert_eq!(load(&config).unwrap().state.active().as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn of_a_file_that_is_gone_the_copy_stays() {
+        let dir = Scratch::new("store-gone");
+        let config = dir.config();
+        activate(&config, "a");
+        let before = fs::read(config.state_file()).unwrap();
+        fs::remove_file(config.state_file()).unwrap();
+        assert_eq!(load(&config).unwrap().state.active(), None);
+        for name in ["b", "c"] {
+            activate(&config, name);
+        }
+        let kept: Vec<String> = names(&config.root).into_iter().filter(|name| name.contains("broken-")).collect();
+        assert_eq!(kept.len(), 1, "{kept:?}");
+        assert_eq!(fs::read(config.root.join(&kept[0])).unwrap(), before);
     }
 
     #[test]
