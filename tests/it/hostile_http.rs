@@ -17,20 +17,6 @@ enum Gets {
 }
 use Gets::{NothingWhole, Other, Refused, Same};
 
-#[track_caller]
-fn well(behind: &Behind, wire: &Wire) {
-    wire.assert_no_more();
-    let mut client = behind.client();
-    client.request("POST", &behind.model("/responses"), &behind.headers(), b"{}");
-    let mut upstream = wire.next();
-    upstream.head();
-    upstream.exactly(2);
-    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}");
-    assert_eq!(client.response().expect("an answer").text(), "{}");
-    drop((client, upstream));
-    behind.assert_nothing_left(0);
-}
-
 /// One request with this method, and its upstream.
 #[track_caller]
 fn asked(behind: &Behind, wire: &Wire, method: &str) -> (Peer, Peer) {
@@ -201,7 +187,8 @@ fn what_comes_of_an_answer() {
         };
         assert!(got == bytes(want) && orderly, "{said:?} gave {:?}", String::from_utf8_lossy(&got));
     }
-    well(&behind, &wire);
+    wire.assert_no_more();
+    behind.assert_well_by_hand(&wire);
 }
 
 /// What a client says after the credentials of its head, and what comes of it upstream.
@@ -293,7 +280,8 @@ fn what_goes_out_for_a_request() {
         assert!(got.starts_with("HTTP/1.1 400 ") && got.matches("HTTP/1.1 ").count() == 1, "{method} {lines:?}: {got}");
         wire.assert_no_more();
     }
-    well(&behind, &wire);
+    wire.assert_no_more();
+    behind.assert_well_by_hand(&wire);
 }
 
 /// A client that ends its side has left (spec S-61), even where its request was whole: nothing of it stays open.
@@ -312,5 +300,6 @@ fn a_client_that_ends_its_side_has_left() {
         client.gone();
         wire.assert_no_more();
     }
-    well(&behind, &wire);
+    wire.assert_no_more();
+    behind.assert_well_by_hand(&wire);
 }

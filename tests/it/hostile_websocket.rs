@@ -2,7 +2,7 @@
 //! what a client says to us, and what an upstream says. Framing is ours to judge. What a message or a close says, its UTF-8
 //! and its codes, is for the ends: it passes as it is, bad or good (spec S-3), masks kept.
 
-use super::proxy_websocket::{DELTA, FULL, asked, masked, pair, passes, text, well};
+use super::proxy_websocket::{DELTA, FULL, asked, masked, pair, passes, text};
 use super::support::behind::{Behind, Peer, Wire};
 use super::support::standin::frame::{close, frame};
 
@@ -211,7 +211,7 @@ fn what_is_right_passes_in_both_roles() {
         }
         drop((client, upstream));
     }
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 /// More than the sockets hold may be under way: from another thread.
@@ -286,7 +286,7 @@ fn what_is_wrong_ends_the_socket_in_both_roles() {
             upstream.gone();
         }
     }
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -317,7 +317,7 @@ fn whatever_a_close_says_it_passes_and_nothing_is_asked_after_it() {
             wire.assert_no_more();
         }
     }
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 /// 9: one frame of 16 MiB each way, as much as codex takes in one.
@@ -330,7 +330,7 @@ fn a_frame_of_16_mib_passes_both_ways() {
     passes(&mut upstream, &mut client, &frame(0x82, &large));
     passes(&mut client, &mut upstream, &masked(0x81, &large));
     drop((client, upstream));
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 /// Pieces that hold nothing say nothing: they are held like everything before the model speaks, and no longer than that.
@@ -342,5 +342,5 @@ fn of_empty_pieces_no_more_is_held_than_of_others() {
     let pieces = [frame(0x01, b"{"), frame(0x00, b"").repeat(200_000)].concat();
     passes(&mut upstream, &mut client, &pieces);
     drop((client, upstream));
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }

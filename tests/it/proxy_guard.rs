@@ -22,22 +22,6 @@ fn refused(behind: &Behind, bytes: &[u8]) -> (u16, String) {
     (status, text)
 }
 
-/// The upstream's part of one more request that goes through.
-#[track_caller]
-fn well(behind: &Behind, wire: &Wire) {
-    let mut client = behind.client();
-    client.request("POST", &behind.model("/responses"), &behind.headers(), b"{}");
-    let mut upstream = wire.next();
-    let head = upstream.head();
-    assert!(head.starts_with("POST /backend-api/codex/responses HTTP/1.1\r\n"), "{head}");
-    assert_eq!(upstream.exactly(2), b"{}");
-    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}");
-    assert_eq!(client.response().expect("an answer").text(), "{}");
-    drop((client, upstream));
-    wire.assert_no_more();
-    behind.assert_nothing_left(0);
-}
-
 #[test]
 fn without_the_secret_nothing_is_here() {
     let wire = Wire::start();
@@ -77,7 +61,7 @@ fn without_the_secret_nothing_is_here() {
         }
     }
     assert!(behind.space.runtime_logs().iter().all(|log| !log.contains(&secret[1..])), "the secret is in a log");
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -122,7 +106,7 @@ fn paths_that_climb_and_targets_of_another_form() {
     for (method, target) in rows {
         assert_eq!(refused(&behind, behind.head(method, target, "").as_bytes()).0, 404, "{method} {target}");
     }
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -152,7 +136,7 @@ fn other_hosts_and_origins() {
             assert_eq!(refused(&behind, text.as_bytes()).0, 403, "{host:?}");
         }
     }
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -187,7 +171,7 @@ fn a_model_route_wants_a_credential_of_ours() {
         }
     }
     assert!(behind.space.runtime_logs().iter().all(|log| !log.contains(&token)), "a token is in a log");
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -229,7 +213,7 @@ fn heads_that_are_no_http_1_1() {
     for (name, bytes, status) in rows {
         assert_eq!(refused(&behind, &bytes).0, status, "{name}");
     }
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -299,7 +283,7 @@ fn bodies_that_two_parties_may_read_differently() {
             assert!(!String::from_utf8_lossy(&all).contains("smuggled"), "{bad:?}");
         }
     }
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -333,7 +317,7 @@ fn what_follows_a_body_is_the_next_request_and_nothing_else() {
         client.gone();
         assert_eq!(String::from_utf8_lossy(&upstream.rest().0), "", "{framing:?}");
     }
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -368,7 +352,7 @@ fn clients_that_say_little_or_leave_in_the_middle() {
         assert_eq!(String::from_utf8_lossy(&upstream.rest().0), "half");
     }
     wire.assert_no_more();
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -376,31 +360,14 @@ fn silent_connections_keep_nobody_out() {
     let wire = Wire::start();
     let behind = Behind::wire("many", &NAMES, &wire);
     let mut silent: Vec<Peer> = (0..300).map(|_| behind.peer()).collect();
-    let mut client = behind.client();
-    client.request("POST", &behind.model("/responses"), &behind.headers(), b"{}");
-    let mut upstream = wire.next();
-    upstream.head();
-    upstream.exactly(2);
-    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}");
-    assert_eq!(client.response().expect("an answer").status, 200);
+    let (client, upstream) = behind.served_by_hand(&wire);
     // Half a head each: a worker waits for every one of some of them, and still there is one for whoever asks.
     for peer in silent.iter_mut().take(100) {
         peer.send("POST /");
     }
-    well_beside(&behind, &wire);
+    drop(behind.served_by_hand(&wire));
     drop((silent, client, upstream));
-    well(&behind, &wire);
-}
-
-/// As [`well`], while others hold connections.
-#[track_caller]
-fn well_beside(behind: &Behind, wire: &Wire) {
-    let mut client = behind.client();
-    client.request("POST", &behind.model("/responses"), &behind.headers(), b"{}");
-    let mut upstream = wire.next();
-    upstream.head();
-    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}");
-    assert_eq!(client.response().expect("an answer").text(), "{}");
+    behind.assert_well_by_hand(&wire);
 }
 
 /// The limit is 10 s: `cargo test -- --ignored slow_head`.
@@ -422,5 +389,5 @@ fn a_slow_head_is_408() {
     assert!(text.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&text));
     assert!(!dripping.join().expect("no panic"), "it was listened to for 23 s");
     drop(client);
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }

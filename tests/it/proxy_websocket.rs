@@ -152,21 +152,6 @@ fn answered_elsewhere(client: &mut Peer, wire: &Wire) -> Peer {
     upstream
 }
 
-/// One more request, by HTTP, and nothing is left of what was before.
-#[track_caller]
-pub fn well(behind: &Behind, wire: &Wire) {
-    let mut client = behind.client();
-    client.request("POST", &behind.model("/responses"), &behind.headers(), b"{}");
-    let mut upstream = wire.next();
-    upstream.head();
-    upstream.exactly(2);
-    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}");
-    assert_eq!(client.response().expect("an answer").text(), "{}");
-    drop((client, upstream));
-    wire.assert_no_more();
-    behind.assert_nothing_left(0);
-}
-
 // Handshakes
 
 #[test]
@@ -203,7 +188,7 @@ fn answers_to_the_handshake_reach_the_client_byte_for_byte() {
         upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         assert!(client.head().starts_with("HTTP/1.1 200 OK\r\n"), "after {status}");
     }
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -261,7 +246,7 @@ fn no_extension_is_offered_and_heads_are_kept() {
     assert!(lower.contains("upgrade: websocket\r\n") && lower.contains("connection: upgrade\r\n"), "{head}");
     assert!(["extensions", "protocol:", "__cf_bm", "keep-alive"].iter().all(|word| !lower.contains(word)), "{head}");
     drop((client, upstream));
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -293,7 +278,7 @@ fn a_101_that_is_none_is_refused() {
         assert!(client.until("}}").contains("not HTTP as it should be"), "{name}");
         client.gone();
         drop(client);
-        well(&behind, &wire);
+        behind.assert_well_by_hand(&wire);
     }
 }
 
@@ -319,7 +304,7 @@ fn upgrades_that_are_none_are_400() {
         assert!(client.head().starts_with("HTTP/1.1 400 "), "{bad}");
         client.gone();
     }
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 // Frames
@@ -389,7 +374,7 @@ fn frames_pass_byte_for_byte_both_ways() {
     }
     assert!(client.exactly(all.len()) == all);
     drop((client, upstream));
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -409,7 +394,7 @@ fn large_messages_pass_both_ways() {
     passes(&mut client, &mut upstream, &fragments);
     passes(&mut upstream, &mut client, &[frame(0x82, answer.as_bytes()), text(COMPLETED)].concat());
     drop((client, upstream));
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -440,7 +425,7 @@ fn a_close_passes_both_ways() {
             wire.assert_no_more();
         }
     }
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -459,7 +444,7 @@ fn pings_pass_while_a_turn_waits() {
     let rest = [held, text(DELTA)].concat();
     assert_eq!(client.exactly(rest.len()), rest);
     drop((client, upstream));
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -837,7 +822,7 @@ fn an_old_socket_that_ends_on_the_next_turn_is_asked_anew() {
         assert_eq!(again.exactly(message.len()), message, "{how}");
         passes(&mut again, &mut client, &[text(DELTA), text(COMPLETED)].concat());
     }
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -870,7 +855,7 @@ fn nonsense_of_an_upstream_moves_a_turn_before_its_output_and_ends_it_after() {
         let other = answered_elsewhere(&mut client, &wire);
         upstream.gone();
         drop((client, other));
-        well(&behind, &wire);
+        behind.assert_well_by_hand(&wire);
         let behind = Behind::wire("nonsense", &NAMES, &wire);
         let (mut client, mut upstream) = asked(&behind, &wire);
         passes(&mut upstream, &mut client, &text(DELTA));
@@ -879,7 +864,7 @@ fn nonsense_of_an_upstream_moves_a_turn_before_its_output_and_ends_it_after() {
         let (rest, _) = client.rest();
         assert!(nonsense.starts_with(&rest), "{name}: {:?}", String::from_utf8_lossy(&rest));
         upstream.gone();
-        well(&behind, &wire);
+        behind.assert_well_by_hand(&wire);
     }
 }
 
@@ -900,7 +885,7 @@ fn a_ping_that_a_move_cuts_in_two_reaches_the_other_account_whole() {
     assert_eq!(other.exactly(ping.len()), ping);
     passes(&mut other, &mut client, &[text(DELTA), text(COMPLETED)].concat());
     drop((client, upstream, other));
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -915,7 +900,7 @@ fn a_long_preamble_moves_too() {
     let other = answered_elsewhere(&mut client, &wire);
     upstream.gone();
     drop((client, other));
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -934,7 +919,7 @@ fn a_message_that_is_refused_before_it_is_sent_is_told_so() {
     assert_eq!(client.exactly(refusal.len()), refusal);
     client.gone();
     wire.assert_no_more();
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 // Clients
@@ -974,7 +959,7 @@ fn a_client_that_breaks_the_protocol_is_told_so_and_ends_alone() {
     client.send([0x81, 0xff, 0, 0, 0, 0, 0x40, 0, 0, 1, 0, 0, 0, 0]);
     assert_eq!(client.rest().0, close(1009));
     upstream.gone();
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -1011,7 +996,7 @@ fn a_client_that_leaves_frees_its_upstream() {
             wire.assert_no_more();
         }
     }
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -1053,7 +1038,7 @@ fn a_slow_client_holds_the_frames_up_and_costs_no_memory() {
     assert!(client.exactly(body.len() - 1) == body[1..]);
     sending.join().expect("no panic").expect("all is taken");
     drop((client, upstream));
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 // Many
@@ -1111,7 +1096,7 @@ fn a_flood_of_small_frames_both_ways() {
     }
     passes(&mut upstream, &mut client, &[text(DELTA), text(COMPLETED)].concat());
     drop((client, upstream));
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 /// The limit is 30 s: `cargo test -- --ignored silent_socket`.

@@ -7,7 +7,7 @@
 //! cargo test --test it websocket_peers -- --ignored
 //! ```
 
-use super::proxy_websocket::{masked, upgrade_head, well};
+use super::proxy_websocket::{masked, upgrade_head};
 use super::support::behind::{Behind, Peer, Wire};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -215,7 +215,7 @@ fn each_with_each(hands: &[(Hand, Hand)]) {
             ask(*client, &behind);
         });
     }
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }
 
 #[test]
@@ -253,5 +253,5 @@ fn what_the_ends_refuse_is_refused_in_their_words() {
             });
         }
     }
-    well(&behind, &wire);
+    behind.assert_well_by_hand(&wire);
 }

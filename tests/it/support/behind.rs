@@ -264,6 +264,29 @@ impl Behind {
         self.assert_nothing_left(idle);
     }
 
+    /// One more request that goes through, and nothing is left of what was before; the upstream's part is played here.
+    #[track_caller]
+    pub fn assert_well_by_hand(&self, wire: &Wire) {
+        drop(self.served_by_hand(wire));
+        wire.assert_no_more();
+        self.assert_nothing_left(0);
+    }
+
+    /// A request of a model that was answered, and its two ends.
+    #[track_caller]
+    pub fn served_by_hand(&self, wire: &Wire) -> (raw::Client, Peer) {
+        let mut client = self.client();
+        client.request("POST", &self.model("/responses"), &self.headers(), b"{}");
+        let mut upstream = wire.next();
+        let head = upstream.head();
+        assert!(head.starts_with("POST /backend-api/codex/responses HTTP/1.1\r\n"), "{head}");
+        assert_eq!(upstream.exactly(2), b"{}");
+        upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}");
+        let answer = client.response().expect("an answer");
+        assert_eq!((answer.status, answer.text().as_ref()), (200, "{}"));
+        (client, upstream)
+    }
+
     #[track_caller]
     pub fn assert_nothing_left(&self, idle: usize) {
         // A connection is given back when its client has the answer already: a request that comes at once may find none.
