@@ -18,7 +18,7 @@ use crate::sys::child::{self, Program};
 use crate::sys::clock;
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// Between two attempts at the lock of a login.
@@ -50,11 +50,7 @@ pub fn logout(config: &Config, wanted: Option<&str>, _out: &mut dyn Write) -> Ou
     home::sweep_left_over(config);
     let state = load(config)?;
     let profile = profile::select(&state, wanted)?;
-    let mut homes = vec![config.default_codex_home.clone()];
-    homes.extend(state.profiles().into_iter().map(|other| other.codex_home));
-    // One at a time: which one is to be said.
-    let one = |home| std::slice::from_ref(home).iter().map(PathBuf::as_path);
-    if let Some(twin) = homes.iter().find(|home| refresh::is_shared(&profile.codex_home, one(*home))) {
+    if let Some(twin) = refresh::twin(&profile.codex_home, &profile::homes(config, &state)) {
         let name = &profile.name;
         let what = format!(
             "{} holds the same login as profile '{name}': `codex logout` revokes it at the server, for both",

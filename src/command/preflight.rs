@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::net::fetch;
 use crate::profile::refresh::{self, RefreshError};
-use crate::profile::{Profile, auth};
+use crate::profile::{self, Profile, auth};
 use crate::proxy::Proxy;
 use crate::proxy::share::Share;
 use crate::proxy::standing::{self, Standing};
@@ -112,6 +112,7 @@ impl Chosen {
             };
             tell(&known.iter().collect::<Vec<_>>());
             let _ = said.send(());
+            // What comes together is written together: codex is starting, and each writing reads the whole file.
             while let Ok(first) = coming.recv() {
                 let mut news = Vec::new();
                 for (index, answer) in iter::once(first).chain(coming.try_iter()) {
@@ -162,8 +163,7 @@ pub fn check(config: &Config, state: &State, wanted: &Profile, base: &Url, choic
     let standings = standing::all(&share, state, &profiles, base, &url, &shelf::load(config));
     let known = profiles.into_iter().zip(standings);
     let known = known.map(|(profile, standing)| Known { profile, standing, answer: None, unsettled: None });
-    let homes = state.profiles().into_iter().map(|profile| profile.codex_home);
-    let homes = homes.chain([config.default_codex_home.clone()]).collect();
+    let homes = profile::homes(config, state);
     let mut check = Check { known: known.collect(), coming, choice, url, homes };
     match check.decide(wanted) {
         Ok((profile, rotated)) => {
@@ -307,7 +307,7 @@ fn renew(known: &mut Known, url: &Url, homes: &[PathBuf]) {
     let home = &known.profile.codex_home;
     let login = auth::read(home);
     let Some(tokens) = login.tokens().filter(|_| refused) else { return };
-    if refresh::is_shared(home, homes.iter().map(PathBuf::as_path)) {
+    if refresh::twin(home, homes).is_some() {
         known.unsettled =
             Some("its login was refused, and is another home's too, so codex is left to refresh it".to_owned());
         return;

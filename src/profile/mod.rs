@@ -25,6 +25,7 @@ pub use in_use::{InUse, in_use, mark};
 pub use links::ensure_links;
 pub use refusal::login_needed;
 
+use crate::config::Config;
 use crate::error::Error;
 use crate::state::State;
 use std::path::PathBuf;
@@ -72,6 +73,12 @@ pub fn select(state: &State, wanted: Option<&str>) -> Result<Profile, Error> {
         }
         (None, _) => Err(none()),
     }
+}
+
+/// Where logins may lie: codex's own home, and those of all profiles.
+pub fn homes(config: &Config, state: &State) -> Vec<PathBuf> {
+    let homes = state.profiles().into_iter().map(|profile| profile.codex_home);
+    [config.default_codex_home.clone()].into_iter().chain(homes).collect()
 }
 
 /// A new user's first step.

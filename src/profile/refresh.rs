@@ -14,7 +14,7 @@ use crate::wire::url::Url;
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Where codex asks, and the variable by which it is told otherwise.
@@ -210,18 +210,18 @@ impl Answer {
     }
 }
 
-/// An auth.json as it stands. Edited in place, so that every byte that is not ours to change stays.
-/// Another home holds the same refresh token (a copied login): it is good for one refresh, so whoever uses it here logs
-/// the other one out. Codex may do that for its user; prodex does not do it unasked.
-pub fn is_shared<'a>(codex_home: &Path, others: impl IntoIterator<Item = &'a Path>) -> bool {
+/// Another of the homes that holds the same refresh token (a copied login): it is good for one refresh, so whoever uses
+/// it here logs the other one out. Codex may do that for its user; prodex does not do it unasked.
+pub fn twin<'a>(codex_home: &Path, homes: &'a [PathBuf]) -> Option<&'a PathBuf> {
     let token = |home: &Path| {
         let bytes = file::read_bounded(&home.join("auth.json"), auth::MAX_BYTES).ok()?;
         Login::parse(&bytes).ok()?.refresh_token
     };
-    let own = token(codex_home);
-    own.is_some() && others.into_iter().any(|other| other != codex_home && token(other) == own)
+    let own = token(codex_home)?;
+    homes.iter().find(|other| *other != codex_home && token(other).as_ref() == Some(&own))
 }
 
+/// An auth.json as it stands. Edited in place, so that every byte that is not ours to change stays.
 struct Login<'a> {
     bytes: &'a [u8],
     root: Raw<'a>,

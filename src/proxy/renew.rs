@@ -7,7 +7,6 @@ use super::{ProfileId, Shared};
 use crate::net::fetch;
 use crate::profile::refresh::{self, RefreshError};
 use crate::sys::clock;
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,7 +51,7 @@ pub fn renew(shared: &Shared, tag: Tag, id: ProfileId, refused: &Credential) -> 
         return Renewed::Later;
     }
     let Some(member) = shared.members.get(usize::from(id.0)) else { return Renewed::Never };
-    if refresh::is_shared(&member.profile.codex_home, shared.homes.iter().map(PathBuf::as_path)) {
+    if refresh::twin(&member.profile.codex_home, &shared.homes).is_some() {
         let fields = format_args!("profile={} error=another home holds the same login", member.profile.name);
         shared.journal.mark(tag, Marker::RefreshFailed, fields);
         *pause = Some(clock::now() + PAUSE);
