@@ -21,7 +21,6 @@ use crate::sys::clock;
 use log::When;
 use std::collections::HashSet;
 use std::io;
-use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -116,20 +115,9 @@ pub fn write_back(config: &Config, bindings: &[Binding]) -> Result<(), Error> {
     })
 }
 
-const FORGET_PATIENCE: Duration = Duration::from_secs(3);
-const FORGET_PAUSE: Duration = Duration::from_millis(10);
-
 /// A profile was removed: a later one of the same name is another account, to which none of this belongs.
-/// Whoever rewrites the log just now is waited for, as long as a rewriting may take on a slow disk.
 pub fn forget(config: &Config, profile: &str) -> io::Result<()> {
-    let until = clock::now() + FORGET_PATIENCE;
-    while !log::compact(config, When::Now, |owner| owner != profile)? && log::path(config).exists() {
-        if clock::now() >= until {
-            return Err(io::Error::other("the log of bindings is being rewritten all the time"));
-        }
-        std::thread::sleep(FORGET_PAUSE);
-    }
-    Ok(())
+    log::compact(config, When::Now, |owner| owner != profile).map(drop)
 }
 
 fn of_state(state: &State, now: u64) -> Vec<Binding> {

@@ -24,7 +24,7 @@ const KEEP_BYTES: usize = 6 * 1024 * 1024;
 const READ_BYTES: u64 = 2 * MAX_BYTES;
 /// Whole lines of kinds that only a later version knows are kept for it, but no more than this many.
 const MAX_FOREIGN: usize = 4_096;
-/// A holder needs microseconds; who holds it for longer was stopped.
+/// A holder needs microseconds, a rewriting the time of its syncs; who holds it for longer was stopped.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 const TEMP: &str = "bindings.log.tmp-";
@@ -63,29 +63,20 @@ fn is_due(bytes: &[u8]) -> bool {
 /// When the log is rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
+    /// If it is due and nobody else is at it.
     Due,
+    /// After whoever is at it.
     Now,
 }
 
-/// Rewrites the log with the lines that count and whose profile `keep` approves of. False when that was not due, or when
-/// somebody else is at it.
+/// Rewrites the log with the lines that count and whose profile `keep` approves of. False when there is none, or when it
+/// was left alone.
 pub fn compact(config: &Config, when: When, keep: impl Fn(&str) -> bool) -> io::Result<bool> {
     // Threads of one process would share the name of the temporary file.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let path = path(config);
-    let mut old = match private::open(OpenOptions::new().read(true), &path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        old => old?,
-    };
-    // Whoever rewrites holds the file itself as well, so that 50 processes which all find it too long do it once.
-    match old.try_lock() {
-        Err(TryLockError::WouldBlock) => return Ok(false),
-        locked => locked?,
-    }
-    if !file::is_at(&old, &path)? {
-        return Ok(false);
-    }
+    let Some(mut old) = hold(&path, when)? else { return Ok(false) };
     let (mut bytes, end) = read_tail(&mut old)?;
     // Who appends may be in the middle of it: a reader sees a write in parts. The unfinished line moves along whole.
     let unfinished = bytes.rsplit(|&byte| byte == b'\n').next().map_or(0, <[u8]>::len);
@@ -102,6 +93,30 @@ pub fn compact(config: &Config, when: When, keep: impl Fn(&str) -> bool) -> io::
         let _ = fs::remove_file(&temp);
     }
     replaced.map(|()| true)
+}
+
+/// The log itself, held alone. Whoever rewrites does so, so that 50 processes which all find it too long do it once.
+fn hold(path: &Path, when: When) -> io::Result<Option<File>> {
+    loop {
+        let log = match private::open(OpenOptions::new().read(true), path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            log => log?,
+        };
+        match when {
+            When::Now => wait(path, || log.try_lock())?,
+            When::Due => match log.try_lock() {
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                locked => locked?,
+            },
+        }
+        if file::is_at(&log, path)? {
+            return Ok(Some(log));
+        }
+        // Another one is in its place by now.
+        if when == When::Due {
+            return Ok(None);
+        }
+    }
 }
 
 /// The long part, writing and syncing, stops nobody; what was appended meanwhile moves along under the lock.
@@ -200,15 +215,21 @@ fn read_tail(log: &mut File) -> io::Result<(Vec<u8>, u64)> {
     Ok((bytes, end))
 }
 
-/// Waits by trying, so that it can end. Released when dropped, also by the death of the process.
+/// Released when dropped, also by the death of the process.
 fn lock(config: &Config, attempt: impl Fn(&File) -> Result<(), TryLockError>) -> io::Result<File> {
     file::create_private_dir(&config.root)?;
     let path = config.root.join("bindings.lock");
     let file = private::open(OpenOptions::new().read(true).write(true).create(true).truncate(false), &path)?;
+    wait(&path, || attempt(&file))?;
+    Ok(file)
+}
+
+/// Waits by trying, so that it can end.
+fn wait(path: &Path, attempt: impl Fn() -> Result<(), TryLockError>) -> io::Result<()> {
     let mut waited = Duration::ZERO;
     loop {
-        match attempt(&file) {
-            Ok(()) => return Ok(file),
+        match attempt() {
+            Ok(()) => return Ok(()),
             Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             Err(_) if waited >= LOCK_PATIENCE => {
                 return Err(io::Error::other(format!("{} is locked by another process", path.display())));
