@@ -64,11 +64,7 @@ impl Scout {
 
     /// The head of an answer of `id`.
     pub fn headers(&self, id: ProfileId, headers: &Headers) {
-        // Most answers tell nothing, and then it costs a comparison for each header.
-        let is_ours = |name: &str| name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("x-codex-"));
-        if headers.iter().any(|(name, _)| is_ours(name))
-            && let Some(reading) = usage::from_headers(headers.iter(), clock::unix())
-        {
+        if let Some(reading) = usage::from_headers(headers.iter(), clock::unix()) {
             self.tell(News::Told(id, reading, Extent::Part));
         }
     }

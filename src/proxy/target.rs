@@ -72,7 +72,7 @@ impl Target {
         let ours = matches!(call.sender, Sender::Profile(..));
         let is_hop_by_hop = head::hop_by_hop(headers);
         let edit = |name: &str, _: &[u8]| {
-            let is = |other: &str| name.len() == other.len() && name.eq_ignore_ascii_case(other);
+            let is = |other: &str| head::is_name(name.as_bytes(), other);
             if is("host") {
                 Edit::Set(authority.as_bytes())
             } else if is_upgrade && is("connection") {

@@ -79,10 +79,11 @@ pub fn from_headers<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>, 
     let codex: BTreeMap<String, &str> = headers
         .into_iter()
         .filter_map(|(name, value)| {
-            let (start, name) = name.split_at_checked(PREFIX.len())?;
+            // Most answers tell nothing, and then it costs this comparison for each header.
+            let (_, name) =
+                name.split_at_checked(PREFIX.len()).filter(|(start, _)| start.eq_ignore_ascii_case(PREFIX))?;
             let value = std::str::from_utf8(value).ok()?.trim();
-            let is_wanted = start.eq_ignore_ascii_case(PREFIX) && !value.is_empty() && value.len() <= MAX_TEXT;
-            is_wanted.then(|| (name.to_ascii_lowercase(), value))
+            (!value.is_empty() && value.len() <= MAX_TEXT).then(|| (name.to_ascii_lowercase(), value))
         })
         .take(MAX_HEADERS)
         .collect();

@@ -152,11 +152,7 @@ impl Headers {
     }
 
     pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        // Names are compared by the hundred for each head, and most differ in length.
-        let is_it = move |line: &&Line| {
-            line.name.end - line.name.start == name.len()
-                && self.bytes(&line.name).eq_ignore_ascii_case(name.as_bytes())
-        };
+        let is_it = move |line: &&Line| is_name(self.bytes(&line.name), name);
         self.lines.iter().filter(is_it).map(|line| self.bytes(&line.value))
     }
 
@@ -209,6 +205,14 @@ impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
     }
+}
+
+/// Whether a field has this name, in whatever case (RFC 9110 5.1).
+// Names are compared by the hundred for each head, and most differ in length: that much is looked at without a call.
+#[allow(clippy::inline_always)]
+#[inline(always)]
+pub fn is_name(field: &[u8], name: &str) -> bool {
+    field.len() == name.len() && field.eq_ignore_ascii_case(name.as_bytes())
 }
 
 fn bounded(buf: &[u8]) -> &[u8] {

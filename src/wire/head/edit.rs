@@ -3,7 +3,7 @@
 //! Knows no credentials: which header is replaced by what is for the caller's `edit` to say.
 
 use super::super::swar::{self, Set};
-use super::{Headers, Response};
+use super::{Headers, Response, is_name};
 use std::io::Write;
 
 /// What becomes of a header line when a head is written again.
@@ -54,8 +54,7 @@ pub fn hop_by_hop(headers: &Headers) -> impl Fn(&str) -> bool {
     // Codex sends none, and then nothing needs to be looked for in it.
     let nominates = headers.contains("connection");
     move |name| {
-        let is_in =
-            |list: &[&str]| list.iter().any(|known| known.len() == name.len() && known.eq_ignore_ascii_case(name));
+        let is_in = |list: &[&str]| list.iter().any(|known| is_name(name.as_bytes(), known));
         is_in(&ALWAYS) || (nominates && !is_in(&NEVER) && headers.has_token("connection", name))
     }
 }
