@@ -42,8 +42,7 @@ fn main() -> Result<()> {
     }
 
     let mut connection = Connection::open(&target)?;
-    let compact = |connection: &mut Connection| connection.post("/responses/compact");
-    measure("compact", rounds, proxy, || compact(&mut connection).map(|times| times.1))?;
+    measure("compact", rounds, proxy, || connection.post("/responses/compact").map(|times| times.1))?;
     let mut first = Vec::new();
     measure("stream", rounds, proxy, || {
         let times = connection.post("/responses")?;
@@ -134,7 +133,7 @@ impl Target {
         };
         let (host, path) = base.strip_prefix("http://").and_then(|rest| rest.split_once('/')).ok_or("no http URL")?;
         let login = std::fs::read(std::path::PathBuf::from(std::env::var("CODEX_HOME")?).join("auth.json"))?;
-        let tokens = Raw::parse(&login).map_err(|error| format!("auth.json: {error:?}"))?.member("tokens");
+        let tokens = Raw::parse(&login)?.member("tokens");
         let text = |name: &str| Some(tokens.as_ref()?.member(name)?.as_str()?.into_owned());
         Ok(Target {
             host: host.to_owned(),
@@ -174,7 +173,7 @@ impl Connection<'_> {
 
     fn response(&mut self) -> Result<head::Response> {
         loop {
-            if let Some((used, response)) = head::response(&self.ahead).map_err(|error| format!("{error:?}"))? {
+            if let Some((used, response)) = head::response(&self.ahead)? {
                 self.ahead.drain(..used);
                 return Ok(response);
             }
@@ -193,12 +192,10 @@ impl Connection<'_> {
         let began = Instant::now();
         self.tcp.write_all((head + &body).as_bytes())?;
         let response = self.response()?;
-        let framing = body::response_framing(&response, "POST").map_err(|error| format!("{error:?}"))?;
+        let framing = body::response_framing(&response, "POST")?;
         let (mut body, mut content, mut first) = (Body::new(framing), Vec::new(), None);
         loop {
-            let used = body
-                .feed(&self.ahead, |bytes| content.extend_from_slice(bytes))
-                .map_err(|error| format!("{error:?}"))?;
+            let used = body.feed(&self.ahead, |bytes| content.extend_from_slice(bytes))?;
             self.ahead.drain(..used);
             if !content.is_empty() {
                 first.get_or_insert_with(|| began.elapsed());
@@ -236,7 +233,7 @@ impl Connection<'_> {
         let mut reader = frame::Reader::new(frame::From::Server);
         let mut message = Vec::new();
         loop {
-            let Some((used, part)) = reader.next(&self.ahead).map_err(|error| format!("{error:?}"))? else {
+            let Some((used, part)) = reader.next(&self.ahead)? else {
                 self.more()?;
                 continue;
             };
@@ -247,7 +244,7 @@ impl Connection<'_> {
             if !reader.message_ended() {
                 continue;
             }
-            let event = Raw::parse(&message).map_err(|error| format!("{error:?}"))?;
+            let event = Raw::parse(&message)?;
             match event.member("type").and_then(|kind| kind.as_str()).as_deref() {
                 Some("response.completed") => {
                     let id = event.at(&["response", "id"]).and_then(|id| Some(id.as_str()?.into_owned()));
